@@ -1,0 +1,268 @@
+"""Data sets as arrays: loading, splitting, and the order of an epoch.
+
+Where in the river: the spring. What leaves this file are batches of raw uint8 pixels and labels, and the
+split that says which of them move the weights, which move alpha, and which are held out; `augmentation` turns
+pixels into what the network sees. This file knows arrays and files; no network, no alpha, no device, and it
+prints nothing.
+"""
+
+import dataclasses
+import hashlib
+import importlib.resources
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxnas.datasets import prepared
+
+
+class Batch(NamedTuple):
+    """Images with their labels: numpy arrays on the host, jax arrays after `jax.device_put`."""
+
+    image: Array  # [B, H, W, C] uint8 as stored; floats after `normalize`
+    label: Array  # [B] int32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """A labelled image set in host memory, checked when it is built.
+
+    Raises:
+      ValueError: for images that are not uint8 `[N, H, W, C]`, labels that are not integers `[N]` in
+        0..classes-1, an empty part, or parts of different image shapes.
+
+    >>> load("digits").train.image.shape
+    (1438, 8, 8, 1)
+    """
+
+    name: str
+    train: Batch  # numpy: uint8 [N, H, W, C], int32 [N]
+    test: Batch  # numpy, in the same form
+    classes: int
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            where = f"{self.name}, {part} part"
+            _check_part(where, *getattr(self, part))
+            _check_labels(where, np.asarray(getattr(self, part).label), self.classes)
+        if self.train.image.shape[1:] != self.test.image.shape[1:]:
+            raise ValueError(
+                f"{self.name}: training images are {self.train.image.shape[1:]}, test images "
+                f"{self.test.image.shape[1:]}; bring both to one [H, W, C]."
+            )
+
+
+class Split(NamedTuple):
+    """The three parts of a search, and a fingerprint that tells whether two runs used the same ones."""
+
+    train: Batch  # moves the weights
+    valid: Batch  # moves alpha
+    test: Batch  # moves neither
+    digest: str  # sha256, hexadecimal
+
+
+def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """An image set by name: embedded, from the user's own arrays, or from TensorFlow Datasets (TFDS).
+
+    TFDS sets are read from array_record files, which needs no TensorFlow; a set that is not there is
+    downloaded and prepared by TFDS, whose progress then shows on stderr. The held-out part is TFDS' "test",
+    else its "validation"; where there is neither, and for "digits" and `.npz` files without a test part, it
+    is one fifth of the images, drawn with seed 0.
+
+    Args:
+      name: "digits"; or a path that ends in `.npz`, with the arrays `image` (uint8 `[N, H, W, C]`), `label`
+        (integers `[N]`) and optionally `test_image` and `test_label` (pickled objects are refused); or a TFDS
+        name such as "cifar10" or "name/config:version".
+      data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets; a relative `.npz` path starts
+        here too.
+
+    Raises:
+      ValueError: for an unknown name, or data that is not an image-classification set of one image shape.
+      FileNotFoundError: for a set that is not on disk and cannot be prepared, or a missing `.npz` file.
+
+    Reference: "digits" is E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, 1998, UCI
+      Machine Learning Repository, doi 10.24432/C50P49, CC BY 4.0; see jaxnas/datasets/README.md.
+
+    >>> load("digits").classes
+    10
+    """
+    if name == "digits":
+        with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
+            return _from_arrays(name, dict(np.load(file, allow_pickle=False)))
+    if name.endswith(".npz"):
+        path = Path(data_dir or ".") / name
+        return _from_arrays(path.stem, _read_npz(path))
+    parts, classes = prepared.read(name, data_dir)
+    train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))
+    return Dataset(name=name, train=train, test=test, classes=classes)
+
+
+def split(dataset: Dataset, *, seed: int = 0, valid_fraction: float = 0.5, fraction: float = 1.0) -> Split:
+    """The training images dealt out, in a seeded random order, to weights and alpha; the test part untouched.
+
+    Args:
+      seed: of the permutation.
+      valid_fraction: share of the kept training images that moves alpha, between 0 and 1.
+      fraction: share of the training images that is kept at all, above 0 and at most 1; for small machines.
+
+    Raises:
+      ValueError: for shares out of range, or a part that would be empty.
+
+    Reference: Liu et al. 2019, DARTS, arXiv:1806.09055, section 3.1.
+    Deviates: quark0/darts cnn/train_search.py takes the first and the second half in the order of the files.
+
+    >>> [len(part.label) for part in split(load("digits"), valid_fraction=0.25)[:3]]
+    [1078, 360, 359]
+    """
+    if not (0 < valid_fraction < 1 and 0 < fraction <= 1):
+        raise ValueError(
+            f"valid_fraction={valid_fraction}, fraction={fraction}: give 0 < valid_fraction < 1 (one half "
+            "as in DARTS) and 0 < fraction <= 1."
+        )
+    total = len(dataset.train.label)
+    kept = round(total * fraction)
+    order = np.random.default_rng(seed).permutation(total)[:kept]
+    rows = np.split(order, [kept - round(kept * valid_fraction)])
+    if not all(map(len, rows)):
+        raise ValueError(
+            f"{dataset.name}: of {total} training images fraction={fraction} keeps {kept}, of which "
+            f"valid_fraction={valid_fraction} leaves {len(rows[0])} to the weights and {len(rows[1])} to "
+            "alpha; both need some: give larger fractions."
+        )
+    train, valid = (Batch(*(leaf[r] for leaf in dataset.train)) for r in rows)
+    return Split(train, valid, dataset.test, _digest(dataset, rows))
+
+
+def epoch_rows(key: Array, size: int, batch: int) -> Array:
+    """The rows of every batch of one epoch: a fresh permutation, in which every image occurs at least once.
+
+    `T = ceil(size / batch)` batches; the last is filled up with the first images of the same permutation, so
+    that all batches have one shape and nothing is compiled twice.
+
+    Args:
+      key: draws the permutation.
+      size: number of images.
+      batch: images per batch; may exceed `size`, the permutation then repeats.
+
+    Returns: `[T, batch]` int32.
+
+    Raises:
+      ValueError: for sizes below 1.
+
+    Deviates: quark0/darts keeps a short last batch (40 of 64 at 25,000 images) in cnn/train_search.py, and
+      draws the batches of alpha from a loader restarted at each step, without covering the images evenly.
+
+    >>> epoch_rows(jax.random.key(0), size=10, batch=4).shape
+    (3, 4)
+    """
+    if size < 1 or batch < 1:
+        raise ValueError(
+            f"size={size}, batch={batch}: an epoch needs at least one image and batches of at least one."
+        )
+    steps = -(-size // batch)
+    order = jax.random.permutation(key, jnp.arange(size, dtype=jnp.int32))
+    return jnp.resize(order, (steps, batch))
+
+
+def take(images: Batch, rows: Array) -> Batch:
+    """The given rows of a batch, gathered where it lies.
+
+    Args:
+      images: `[N, H, W, C]` and `[N]`.
+      rows: integers in 0..N-1 of any shape, such as one line of `epoch_rows`.
+
+    >>> take(jax.device_put(load("digits").train), jnp.array([3, 1])).image.shape
+    (2, 8, 8, 1)
+    """
+    return Batch(*(jnp.asarray(leaf)[rows] for leaf in images))
+
+
+def _digest(dataset: Dataset, rows: Sequence[np.ndarray]) -> str:
+    """Fingerprint of name, shapes and labels, and of the rows of both parts in their order."""
+    shapes = [leaf.shape for part in (dataset.train, dataset.test) for leaf in part]
+    seen = hashlib.sha256(f"{dataset.name} {dataset.classes} {shapes} {[len(r) for r in rows]}".encode())
+    for integers in (*rows, dataset.train.label, dataset.test.label):
+        seen.update(np.asarray(integers).astype("<i8").tobytes())
+    return seen.hexdigest()
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; give the path of an .npz file, or its folder as data_dir.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {
+                key: archive[key] for key in ("image", "label", "test_image", "test_label") if key in archive
+            }
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); write it by numpy.savez(path, image=..., label=...) from "
+            "plain numeric arrays. Pickled objects are never loaded."
+        ) from error
+    if not {"image", "label"} <= set(arrays) or len(arrays) == 3:
+        raise ValueError(
+            f"{path} has {sorted(arrays)}; it needs image and label, and test_image with test_label."
+        )
+    return arrays
+
+
+def _from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
+    parts = [_part(name, arrays, prefix) for prefix in ("", "test_") if prefix + "image" in arrays]
+    train, test = parts if len(parts) == 2 else _hold_out(name, parts[0])
+    return Dataset(
+        name=name, train=train, test=test, classes=1 + max(int(part.label.max()) for part in parts)
+    )
+
+
+def _part(name: str, arrays: Mapping[str, Any], prefix: str) -> Batch:
+    where, image, label = f"{name}, {prefix}image", arrays[prefix + "image"], arrays[prefix + "label"]
+    _check_part(where, image, label)
+    _check_labels(where, label, classes=2**31)
+    return Batch(image, label.astype(np.int32))
+
+
+def _hold_out(name: str, images: Batch) -> tuple[Batch, Batch]:
+    """Four fifths to train and one fifth to test, drawn with seed 0."""
+    size = len(images.label)
+    if size < 5:
+        raise ValueError(f"{name}: {size} images and no test part; give at least 5, one fifth is held out.")
+    test, train = np.split(np.random.default_rng(0).permutation(size), [size // 5])
+    return Batch(*(leaf[train] for leaf in images)), Batch(*(leaf[test] for leaf in images))
+
+
+def _check_part(where: str, image: Any, label: Any) -> None:
+    image_type, label_type = (f"{np.asarray(a).dtype} {np.shape(a)}" for a in (image, label))
+    if np.asarray(image).dtype != np.uint8:
+        raise ValueError(
+            f"{where}: images are {image_type}, expected uint8 with values 0..255; convert floats in 0..1 by "
+            "(image * 255).round().astype(numpy.uint8)."
+        )
+    if np.ndim(image) != 4:
+        raise ValueError(
+            f"{where}: images are {image_type}, expected [N, H, W, C]; for one channel image[..., None]."
+        )
+    if np.asarray(label).dtype.kind not in "iu" or np.ndim(label) != 1:
+        raise ValueError(f"{where}: labels are {label_type}, expected one integer per image, [N].")
+    if len(image) != len(label):
+        raise ValueError(f"{where}: {len(image)} images but {len(label)} labels; give one label per image.")
+    if 0 in np.shape(image):
+        raise ValueError(
+            f"{where}: images are {image_type}, there is nothing in them; give at least one image."
+        )
+
+
+def _check_labels(where: str, label: np.ndarray, classes: int) -> None:
+    outside = np.maximum(label.astype(np.int64) - (classes - 1), -label.astype(np.int64))
+    worst = int(outside.argmax())
+    if outside[worst] > 0:
+        raise ValueError(
+            f"{where}: label {label[worst]} at index {worst} is outside 0..{classes - 1}; number the classes "
+            "from 0, and leave images without a label out."
+        )

@@ -1,0 +1,156 @@
+"""Image-classification sets of TensorFlow Datasets (TFDS), read into numpy arrays without TensorFlow.
+
+Where in the river: above the spring, only `data` calls it. This file knows TFDS, its folders and the hosts it
+downloads from; no jax, no batches, no split. TFDS is imported inside the functions: a run on other data does
+not pay for it.
+"""
+
+import contextlib
+import difflib
+import logging
+import os
+import socket
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Part = tuple[Any, Any]  # numpy: uint8 [N, H, W, C], int32 [N]
+
+_CHUNK = 512  # records read at once
+_PATIENCE = 5.0  # seconds that a host may take to answer
+
+
+def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int]:
+    """The parts of a TFDS set, training and then held-out if it has one, and its number of classes.
+
+    The held-out part is the split "test", else "validation". One thread reads: decoding holds the
+    interpreter's lock, more threads were slower.
+
+    Args:
+      name: as TFDS names it: "cifar10", "name/config", "name:version".
+      data_dir: where the sets are, by default ~/tensorflow_datasets.
+
+    Raises:
+      ValueError: for an unknown name, a set without single images and class labels, or images of differing
+        sizes.
+      FileNotFoundError: where the set is not there and cannot be prepared.
+
+    Source: https://www.tensorflow.org/datasets/data_source
+    """
+    builder = _builder(name, data_dir)
+    classes = _classes(name, builder)
+    with _quiet():
+        splits = _prepared_splits(name, builder, data_dir)
+        if "train" not in splits:
+            raise ValueError(f"{name} has the splits {', '.join(splits)}; a search needs 'train'.")
+        wanted = ("train", *[split for split in ("test", "validation") if split in splits][:1])
+        return tuple(_decode(f"{name}, {split}", builder.as_data_source(split)) for split in wanted), classes
+
+
+def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:
+        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+        close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known, n=5)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise ValueError(
+            f"no data set {name!r} ({_first_line(error)}); {meant}Possible are 'digits' (embedded), a path "
+            f"that ends in .npz, and the {len(known) - 1} sets of TFDS (tensorflow_datasets.list_builders())."
+        ) from error
+
+
+def _classes(name: str, builder: Any) -> int:
+    features = builder.info.features
+    names = tuple(getattr(features, "keys", tuple)())
+    if not {"image", "label"} <= set(names):
+        raise ValueError(f"{name} has the features {', '.join(names)}; 'image' and 'label' are needed.")
+    if not getattr(features["label"], "num_classes", None):
+        raise ValueError(
+            f"{name} has labels {features['label']}; they must be a class label with known classes."
+        )
+    return int(features["label"].num_classes)
+
+
+def _prepared_splits(name: str, builder: Any, data_dir: str | os.PathLike | None) -> tuple[str, ...]:
+    """Names of the splits on disk; downloads and prepares the set where it is not there."""
+    try:
+        if not Path(builder.data_dir).is_dir():
+            _prepare(builder, data_dir)
+        builder.as_data_source("train" if "train" in builder.info.splits else None)
+    except Exception as error:
+        place = f", data_dir={str(data_dir)!r}" if data_dir is not None else ""
+        raise FileNotFoundError(
+            f"data set {name!r} is not ready in {builder.data_dir}, and could not be prepared there "
+            f"({type(error).__name__}: {_first_line(error)}). Pass the folder that holds it "
+            "(--data-dir, data_dir=); or prepare it in array_record format, into a folder where it is not "
+            "yet, on a machine with a network (and TensorFlow, which some sets need): "
+            f'python -c "import tensorflow_datasets as t; t.builder({name!r}{place}).download_and_prepare('
+            "file_format='array_record')\"; or use 'digits', which is embedded."
+        ) from error
+    return tuple(builder.info.splits)
+
+
+def _prepare(builder: Any, data_dir: str | os.PathLike | None) -> None:
+    downloads = Path(data_dir or "~/tensorflow_datasets").expanduser() / "downloads"
+    if not (downloads.is_dir() and any(downloads.iterdir())):
+        _reach(builder.url_infos or ())
+    with contextlib.redirect_stdout(sys.stderr):
+        builder.download_and_prepare(file_format="array_record")
+
+
+def _reach(urls: Iterable[str]) -> None:
+    """Raises OSError in seconds where no download can work; TFDS alone would try again for minutes."""
+    if {"http", "https", "all"} & set(urllib.request.getproxies()):
+        return
+    parts = [urllib.parse.urlsplit(url) for url in urls]
+    hosts = {(p.hostname, p.port or {"http": 80, "ftp": 21}.get(p.scheme, 443)) for p in parts if p.hostname}
+    for host, port in sorted(hosts):
+        try:
+            socket.create_connection((host, port), timeout=_PATIENCE).close()
+        except OSError as error:
+            raise OSError(f"no connection to {host}: {error}") from error
+
+
+def _decode(where: str, source: Sequence[dict[str, Any]]) -> Part:
+    if not len(source):
+        raise ValueError(f"{where} is empty; prepare the set again.")
+    first = np.asarray(source[0]["image"])
+    image = np.empty((len(source), *first.shape), first.dtype)
+    label = np.empty(len(source), np.int32)
+    for row, item in enumerate(_items(source)):
+        if item["image"].shape != first.shape:
+            raise ValueError(
+                f"{where}: image 0 is {first.shape} and image {row} is {item['image'].shape}; all images "
+                "must have one size: resize them and give them as an .npz file."
+            )
+        image[row], label[row] = item["image"], item["label"]
+    return image, label
+
+
+def _items(source: Any) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(source), _CHUNK):
+        yield from source.__getitems__(list(range(start, min(start + _CHUNK, len(source)))))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS' advice (such as to install OpenCV) off the screen; errors still show."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]

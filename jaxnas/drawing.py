@@ -1,0 +1,292 @@
+"""Pictures: cells as graphs, scores and losses as curves.
+
+Where in the river: on the bank, looking on. It takes a `Genotype`, scores or logged records and returns
+a figure of matplotlib; it knows no space, no strategy, no runs, and leaves matplotlib's global state alone.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from math import comb
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
+
+from jaxnas.spaces.genotype import Choice, Genotype
+
+FAMILIES = ("none", "skip", "pool", "dil", "sep", "conv", "")  # an op's name contains it: the first that fits
+COLOURS = ("#a9a9a9", "#5f6770", "#2f6fb7", "#d9741a", "#2c8c4a", "#c0392f", "#7d4ea3")
+PANELS = (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy"), ("alpha_entropy",), ("skips",))
+VARIANTS = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))  # within a family
+INK = "#2b2f33"
+QUIET = "#c3c9cf"
+FONT = 9  # points; cells are laid out in inches
+BOX = (0.62, 0.34)  # width and height of a state
+LEVEL = 0.36  # between arcs that lie above each other
+
+
+class Arc(NamedTuple):
+    """Where one edge of a cell is drawn: a curve over (side 1) or under (side -1) the row of states."""
+
+    choice: Choice
+    side: int  # 0: a straight line between neighbours
+    level: int
+
+
+def draw_cells(genotype: Genotype) -> Figure:
+    """Every cell of a genotype as a graph from left to right, edges labelled with their operations.
+
+    Inputs are c_{k-2} and c_{k-1} (or only c_{k-1}), nodes bear their state's number, c_k is the output: the
+    states that hang on the grey rail below the cell (or the last node alone).
+    """
+    arcs = {cell: _arcs(genotype.edges(cell)) for cell in genotype.names}
+    choices = [choice for cell in genotype.names for choice in genotype.edges(cell)]
+    step = BOX[0] + max(0.8, *(_inches(choice.op) + 0.42 for choice in choices))
+    bounds = {cell: _bounds(arcs[cell]) for cell in genotype.names}
+    width = (max(choice.target for choice in choices) + 1) * step + 1.1
+    height = y = sum(top - bottom for bottom, top in bounds.values()) + 0.1
+    figure = Figure(figsize=(width, height))
+    for cell, (bottom, top) in bounds.items():
+        y -= top - bottom
+        axes = figure.add_axes((0, y / height, 1, (top - bottom) / height), label=cell)
+        axes.axis((-0.55, width - 0.55, bottom, top))
+        axes.set_axis_off()
+        axes.text(-0.36, top - 0.16, cell, fontsize=FONT + 3, weight="bold", color=INK, va="top")
+        _draw_cell(axes, arcs[cell], genotype.concat(cell), step)
+    return figure
+
+
+def _inches(text: str) -> float:
+    return TextPath((0, 0), text, size=FONT).get_extents().width / 72
+
+
+def _bounds(arcs: Sequence[Arc]) -> tuple[float, float]:
+    highest = {side: max((arc.level for arc in arcs if arc.side == side), default=0) for side in (1, -1)}
+    return -(BOX[1] / 2 + LEVEL * highest[-1] + 0.65), BOX[1] / 2 + LEVEL * highest[1] + 0.55
+
+
+def _arcs(edges: Sequence[Choice]) -> list[Arc]:
+    """A side and a level for every edge: neighbours straight, few crossings, short arcs under long ones."""
+    arcs: list[Arc] = []
+    for choice in sorted(edges, key=lambda edge: (edge.target - edge.source, edge.source)):
+        costs = [(*_cost(choice, [arc for arc in arcs if arc.side == side]), -side) for side in (1, -1)]
+        _, level, side = min(costs)
+        straight = choice.target - choice.source == 1 and all(arc.choice[1:] != choice[1:] for arc in arcs)
+        arcs.append(Arc(choice, 0, 0) if straight else Arc(choice, -side, level))
+    return arcs
+
+
+def _cost(choice: Choice, beside: Sequence[Arc]) -> tuple[int, int]:
+    """Crossings with the arcs on this side, and the level above those that it overlaps."""
+    _, a, b = choice
+    crossings = sum(s < a < t < b or a < s < b < t for (_, s, t), _, _ in beside)
+    return crossings, 1 + max((level for (_, s, t), _, level in beside if s < b and a < t), default=0)
+
+
+def _draw_cell(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], step: float) -> None:
+    states = max(arc.choice.target for arc in arcs) + 1
+    inputs = min(arc.choice.target for arc in arcs)
+    for state in range(states):
+        name = f"$c_{{k-{inputs - state}}}$" if state < inputs else str(state)
+        _draw_state(axes, state * step, name, "#eef1f4" if state < inputs else "#ffffff")
+    _draw_state(axes, states * step, "$c_k$", "#eef1f4")
+    _draw_outputs(axes, arcs, outputs, step)
+    curves = [_curve(arc, port, step) for arc, port in zip(arcs, _ports(arcs), strict=True)]
+    rails = [Path([(x * step, -BOX[1] / 2), (x * step, _bounds(arcs)[0])]) for x in outputs]
+    spots = _spots([arc.choice.op for arc in arcs], curves, rails)
+    for i, (arc, curve) in enumerate(zip(arcs, curves, strict=True)):
+        _draw_edge(axes, arc.choice.op, curve, spots[i], f"{axes.get_label()}-edge-{i}")
+
+
+def _draw_state(axes: Axes, x: float, name: str, face: str) -> None:
+    corner, style = (x - BOX[0] / 2, -BOX[1] / 2), "round,pad=0,rounding_size=0.12"
+    axes.add_patch(FancyBboxPatch(corner, *BOX, boxstyle=style, facecolor=face, edgecolor=INK, zorder=4))
+    axes.text(x, 0, name, fontsize=FONT + 1, color=INK, ha="center", va="center_baseline", zorder=5)
+
+
+def _draw_outputs(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], step: float) -> None:
+    """The states that make the output: a rail under the cell, or a straight arrow from the last node."""
+    states = max(arc.choice.target for arc in arcs) + 1
+    end = states * step - BOX[0] / 2
+    points = [(end - step + BOX[0], 0.0), (end, 0.0)]
+    if outputs != (states - 1,):
+        rail = _bounds(arcs)[0] + 0.2
+        points = [(min(outputs) * step, rail), (states * step, rail), (states * step, -BOX[1] / 2)]
+        for state in outputs:
+            axes.plot([state * step] * 2, [-BOX[1] / 2, rail], color=QUIET, lw=1.2, zorder=1)
+    _draw_arrow(axes, Path(points), f"{axes.get_label()}-output", color=QUIET, lw=1.2, zorder=1)
+
+
+def _draw_arrow(axes: Axes, path: Path, gid: str, **style: Any) -> None:
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=11, gid=gid, **style))
+
+
+def _ports(arcs: Sequence[Arc]) -> np.ndarray:
+    """Where arcs leave and enter the boxes, from their middles `[arcs, 2]`: long arcs outside short ones."""
+    ranked = sorted(range(len(arcs)), key=lambda i: -arcs[i].level)
+    ports = np.zeros((len(arcs), 2))
+    for end, sign in ((0, 1), (1, -1)):
+        for at in {(arc.choice[1 + end], arc.side) for arc in arcs}:
+            here = [i for i in ranked if (arcs[i].choice[1 + end], arcs[i].side) == at]
+            ports[here, end] = sign * np.linspace(0.07, 0.24, max(len(here), 2))[: len(here)]
+    return ports
+
+
+def _curve(arc: Arc, port: np.ndarray, step: float) -> Path:
+    """A cubic Bezier curve whose middle is `level` steps over or under the boxes."""
+    (_, source, target), (start, stop) = arc.choice, port
+    if arc.side == 0:
+        return Path([(source * step + BOX[0] / 2, 0), (target * step - BOX[0] / 2, 0)])
+    a, b, y = source * step + start, target * step + stop, arc.side * BOX[1] / 2
+    bend, reach = y + arc.side * LEVEL * arc.level / 0.75, 0.12 * (b - a)
+    return Path([(a, y), (a + reach, bend), (b - reach, bend), (b, y)], [1, 4, 4, 4])
+
+
+def _points(curve: Path, at: np.ndarray) -> np.ndarray:
+    """Points of a Bezier curve or a straight line: `[T]` places between 0 and 1 -> `[T, 2]`."""
+    corners, t = np.asarray(curve.vertices), at[:, None]
+    n = len(corners) - 1
+    return sum(comb(n, k) * t**k * (1 - t) ** (n - k) * corner for k, corner in enumerate(corners))
+
+
+def _spots(labels: Sequence[str], curves: Sequence[Path], rails: Sequence[Path]) -> list[np.ndarray]:
+    """Where on its curve each label covers least of the rest; its middle if it can."""
+    lines = [_points(curve, np.linspace(0, 1, 200)) for curve in (*curves, *rails)]
+    frame = np.stack(np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-1, 1, 5)), -1).reshape(-1, 2)
+    spots: list[np.ndarray] = []
+    for i, (label, curve) in enumerate(zip(labels, curves, strict=True)):
+        half = np.array([_inches(label) / 2 + 0.07, 0.13])
+        others = np.concatenate(lines[:i] + lines[i + 1 :])
+        shift = np.linspace(0, 0.3, 25) * (curve.codes is not None)  # straight: middle
+        places = _points(curve, 0.5 + np.stack([shift, -shift], 1).ravel())
+        covered = (np.abs(others - places[:, None]) < half).all(-1).sum(-1)
+        spots.append(places[covered.argmin()])
+        lines[i] = np.concatenate([lines[i], spots[i] + frame * half])
+    return spots
+
+
+def _draw_edge(axes: Axes, op: str, curve: Path, spot: np.ndarray, gid: str) -> None:
+    colour, dash = _colour(op), (0, (4, 3)) if op == "none" else "solid"
+    _draw_arrow(axes, curve, gid, color=colour, lw=1.5, ls=dash, zorder=2)
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+    text = axes.text(spot[0], spot[1], op, fontsize=FONT, color=colour, gid=f"{gid}-label", **middle)
+    text.set_bbox({"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"})
+
+
+def _colour(op: str) -> str:
+    return next(colour for part, colour in zip(FAMILIES, COLOURS, strict=True) if part in op)
+
+
+def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells: Sequence[str]) -> Figure:
+    """The scores of every operation over the epochs: one small plot per edge, one row per node, one legend.
+
+    Args:
+      history: for every cell type its scores, `[T, E, O]`.
+      op_names, edges: the O operations and the E edges, (source, target).
+      cells: the cell types to draw.
+
+    Raises:
+      ValueError: if a cell type is missing or its scores have another shape.
+    """
+    tables = {cell: _table(history, cell, (len(edges), len(op_names))) for cell in cells}
+    places = _places(edges)
+    rows, columns = (max(place) + 1 for place in zip(*places, strict=True))
+    size = max(1.9 * columns, 4.0), (1.25 * rows + 0.35) * len(cells) + 0.8
+    figure = Figure(figsize=size, layout="constrained")
+    top = 1.04 * max(table.max() for table in tables.values())
+    for part, cell in zip(figure.subfigures(len(cells), squeeze=False).flat, cells, strict=True):
+        part.suptitle(cell, fontsize=FONT + 3, weight="bold", color=INK, x=0.01, ha="left")
+        grid = part.add_gridspec(rows, columns)
+        for e, place in enumerate(places):
+            axes = part.add_subplot(grid[place])
+            _draw_scores(axes, tables[cell][:, e], op_names, top)
+            axes.set_title("{}\N{RIGHTWARDS ARROW}{}".format(*edges[e]), fontsize=FONT, pad=3, color=INK)
+            axes.tick_params(labelleft=place[1] == 0, labelbottom=(place[0] + 1, place[1]) not in places)
+    figure.legend(handles=axes.lines, loc="outside lower center", ncols=4, frameon=False, fontsize=FONT)
+    return figure
+
+
+def _table(history: Mapping, cell: str, shape: tuple[int, int]) -> np.ndarray:
+    table = np.asarray(history.get(cell, ()), float)
+    if table.ndim != 3 or table.shape[1:] != shape or not table.size:
+        raise ValueError(f"scores of {cell!r}: expected the shape [T, *{shape}], got {table.shape}.")
+    return table
+
+
+def _places(edges: Sequence) -> list[tuple[int, int]]:
+    """(row, column) of every edge: a row for every node, or rows of five where a node has one edge only."""
+    targets = [target for _, target in edges]
+    if len(set(targets)) == len(targets):
+        return [divmod(e, 5) for e in range(len(edges))]
+    nodes = sorted(set(targets))
+    return [(nodes.index(target), targets[:e].count(target)) for e, target in enumerate(targets)]
+
+
+def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: float) -> None:
+    families = [_colour(op) for op in op_names]
+    for o, op in enumerate(op_names):
+        dash, mark = VARIANTS[families[:o].count(families[o]) % len(VARIANTS)]
+        style = {"marker": mark, "ls": ""} if len(scores) == 1 else {"ls": dash}
+        axes.plot(scores[:, o], label=op, color=families[o], lw=1.4, ms=4, **style)
+    axes.set(ylim=(0, top), xlim=(0, len(scores) - 1) if len(scores) > 1 else (-1, 1))
+    axes.set_xticks([0]) if len(scores) == 1 else axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    _quieten(axes)
+
+
+def draw_curves(records: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses, accuracies, entropy of alpha and skips over the epochs, as far as the records have them.
+
+    Args:
+      records: as logged: epoch, {train,valid}_loss, {train,valid}_accuracy, alpha_entropy, skips.
+
+    Raises:
+      ValueError: if they hold none of these.
+    """
+    logged = {key for record in records for key in record}
+    panels = [keys for keys in PANELS if logged & set(keys)]
+    if not panels:
+        raise ValueError(f"nothing to draw: no record has one of {', '.join(sum(PANELS, ()))}.")
+    figure = Figure(figsize=(3.4 * len(panels), 2.7), layout="constrained")
+    for axes, keys in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for key in [key for key in keys if key in logged]:
+            points = np.array([(r.get("epoch", i), r[key]) for i, r in enumerate(records) if key in r])
+            colour, mark = COLOURS[3 if key.startswith("valid") else 2], "o" if len(points) < 3 else ""
+            axes.plot(*points.T, label=key.split("_")[0], color=colour, marker=mark, ms=4)
+        axes.set_title(keys[0].removeprefix("train_").replace("_", " "), fontsize=FONT + 1, color=INK)
+        axes.set_xlabel("epoch", fontsize=FONT)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=keys == ("skips",)))
+        if len(keys) > 1:
+            axes.legend(frameon=False, fontsize=FONT)
+        _quieten(axes)
+    return figure
+
+
+def _quieten(axes: Axes) -> None:
+    axes.tick_params(labelsize=FONT - 1.5, color=QUIET, length=2.5)
+    axes.grid(color="#eceff1", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET)
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a figure whole or not at all, as PNG (150 dpi) or SVG; ValueError for another suffix."""
+    target = pathlib.Path(path)
+    kind = target.suffix.lower()[1:]
+    if kind not in ("png", "svg"):
+        raise ValueError(f"cannot write {target.name!r}: pictures are .png or .svg.")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    try:
+        with matplotlib.rc_context({"svg.hashsalt": "jaxnas"}):
+            figure.savefig(draft, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How it is judged: what a genotype costs and how good it is."""

@@ -1,0 +1,113 @@
+"""The page to read first: one search step, from alpha to alpha'.
+
+Where in the river: all of it. `bind` puts a strategy and a space together; what comes back is pure and yours to `jit`,
+`vmap` over seeds, or `lax.scan` over an epoch. Knows no files, clocks or data sets, and not how many devices there are.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import chex
+import jax
+import optax
+from jax import Array, lax
+
+from jaxnas.hypergradient import OUTER, Batches, BilevelState, Metrics, Problem
+from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.networks import Model, supernet
+from jaxnas.spaces.space import CellGates, Space
+from jaxnas.strategies.algorithms import Strategy
+from jaxnas.strategies.mixing import Mixing
+
+Augment = Callable[[Array, Array], Array]  # (key, images) -> images
+
+
+class SearchState(NamedTuple):
+    """Everything a search carries: the whole checkpoint."""
+
+    key: Array
+    bilevel: BilevelState
+
+
+class Search(NamedTuple):
+    """A strategy bound to a space."""
+
+    init: Callable[[Array], SearchState]  # key -> state
+    step: Callable[[SearchState, Batches], tuple[SearchState, Metrics]]  # pure; you jit it
+    problem: Callable[[SearchState], Problem]  # the two losses at one state, for diagnostics
+    scores: Callable[[SearchState], CellGates]  # mean gates
+    genotype: Callable[[SearchState], Genotype]  # on the host
+
+
+def no_augmentation(key: Array, images: Array) -> Array:
+    """The images as they are."""
+    del key
+    return images
+
+
+def bind(
+    strategy: Strategy,
+    space: Space,
+    *,
+    model: Callable[[Space, Mixing], Model] = supernet,
+    augment: Augment = no_augmentation,
+    axis_name: str | None = None,
+) -> Search:
+    """A search as pure functions.
+
+    Args:
+      strategy: how to search, a row of the table.
+      space: what may be built.
+      model: (space, mixing) -> Model; the supernet unless given.
+      augment: (key, images [B, H, W, C] as they are stored) -> float images [B, H, W, C]; runs inside the step.
+      axis_name: mapped axis over which gradients are averaged (pmap, shard_map); none on one device.
+
+    Returns:
+      `Search`. Batches are `Batches(train=Batch(image, label), valid=...)`; metrics are {"train", "valid"} of
+      {"loss", "accuracy", "grad_norm"}, scalars.
+    """
+    relaxation, net = strategy.relaxation, model(space, strategy.mixing)
+
+    def loss(level, weights, alpha, batch, *, key: Array, step: Array):
+        key_gates, key_pixels = jax.random.split(jax.random.fold_in(key, level))
+        key_augment, key_net = jax.random.split(_local(key_pixels, axis_name))
+        gates = relaxation.sample(key_gates, alpha, space, step)  # alpha -> gates
+        chex.assert_shape([g.ops for g in gates.values()], (len(space.edges), len(space.ops)))
+        logits = net.apply(weights, augment(key_augment, batch.image), gates, key_net, step)  # gates -> logits
+        chex.assert_shape(logits, (*batch.label.shape, space.classes))
+        error = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label).mean()  # logits -> loss
+        cost = strategy.penalty(relaxation.mean(alpha, space), step)
+        accuracy = (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)
+        return error + (level == OUTER) * cost.astype(error.dtype), {"loss": error, "accuracy": accuracy}
+
+    def problem(state: SearchState) -> Problem:
+        step = state.bilevel.step
+        key_step = jax.random.fold_in(state.key, step)
+        return Problem(partial(loss, key=key_step, step=step), _mean_over(axis_name))
+
+    def step(state: SearchState, batches: Batches) -> tuple[SearchState, Metrics]:
+        bilevel, metrics = strategy.solver.step(problem(state), state.bilevel, batches)  # loss -> alpha', weights'
+        return state._replace(bilevel=bilevel), metrics
+
+    def init(key: Array) -> SearchState:
+        key_weights, key_alpha, key_search = jax.random.split(key, 3)
+        weights, alpha = net.init(key_weights), relaxation.init(key_alpha, space)
+        return SearchState(key_search, strategy.solver.init(weights, alpha))
+
+    def scores(state: SearchState) -> CellGates:
+        return relaxation.mean(state.bilevel.alpha, space)
+
+    def genotype(state: SearchState) -> Genotype:
+        return strategy.decode(jax.device_get(scores(state)), space)
+
+    return Search(init, step, problem, scores, genotype)
+
+
+def _mean_over(axis_name: str | None) -> Callable:
+    return (lambda tree: tree) if axis_name is None else partial(lax.pmean, axis_name=axis_name)
+
+
+def _local(key: Array, axis_name: str | None) -> Array:
+    """Pixel noise differs between devices, gates do not."""
+    return key if axis_name is None else jax.random.fold_in(key, lax.axis_index(axis_name))

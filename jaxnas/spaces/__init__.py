@@ -1,0 +1,1 @@
+"""What may be built: spaces, their operations and networks, and the genotypes that a search returns."""

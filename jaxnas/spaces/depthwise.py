@@ -1,0 +1,140 @@
+"""Depthwise convolution as a pair of bilinear primitives, each the other's transpose.
+
+Where in the river: inside one candidate operation. Knows images and one kernel; no gates, no edges.
+
+    convolve(x, k)[b, i, j, c]    = sum_uv x[b, s i + d u - p, s j + d v - p, c] k[u, v, c]
+    correlate(x, g)[u, v, c]      = sum_bij x[b, s i + d u - p, s j + d v - p, c] g[b, i, j, c]
+
+with stride s, dilation d and padding p = d (K - 1) / 2. Both are linear in each argument, and the transposes of the
+one are the other, so that JVPs, VJPs and every mixture of both work and never keep anything but x, k and g alive.
+Plain autodiff of shifted sums would keep K*K slices; a `custom_vjp` would forbid forward mode.
+
+XLA's grouped convolution is slow on CPU (50 to 150 times at these sizes), so there it is a sum of shifted products;
+accelerators get `lax.conv_general_dilated` with one group per channel. Leading axes before [B, H, W, C], which `vmap`
+makes, are carried along by both.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    """Each channel of `x` filtered by its own kernel, output side ceil(H / stride), zero padding.
+
+    Args:
+      x: images, [B, H, W, C].
+      kernel: [K, K, C], K odd; cast to the type of `x`.
+      stride: step between outputs, pixels.
+      dilation: step between the taps of the kernel, pixels.
+    """
+    if kernel.ndim != 3 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
+        raise ValueError(f"kernel has shape {kernel.shape}; a depthwise kernel is [K, K, C] with K odd.")
+    if kernel.shape[-1] != x.shape[-1]:
+        raise ValueError(f"kernel has {kernel.shape[-1]} channels, the images have {x.shape[-1]}.")
+    k = kernel.astype(x.dtype)
+    return _convolve.bind(x, k, size=k.shape[0], stride=stride, dilation=dilation)
+
+
+_convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
+
+
+def _taps(x: Array, size: int, stride: int, dilation: int) -> Iterator[Array]:
+    """The K*K shifted (and strided) views of zero-padded images, row by row."""
+    height, width = x.shape[-3:-1]
+    pad = size // 2 * dilation
+    padded = lax.optimization_barrier(jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(pad, pad), (pad, pad), (0, 0)]))
+    for i in range(0, size * dilation, dilation):
+        for j in range(0, size * dilation, dilation):
+            yield padded[..., i : i + height : stride, j : j + width : stride, :]
+
+
+def _convolve_shifts(x: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
+    taps = k.reshape(*k.shape[:-3], size * size, 1, 1, 1, k.shape[-1])
+    views = enumerate(_taps(x, size, stride, dilation))
+    return sum(view * jnp.broadcast_to(taps[..., t, :, :, :, :], view.shape) for t, view in views)
+
+
+def _correlate_shifts(x: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
+    """All K*K sums in one variadic reduction: one pass over the images instead of K*K."""
+    products = tuple(view * g for view in _taps(x, size, stride, dilation))
+    zeros = (jnp.zeros((), x.dtype),) * len(products)
+    add = lambda a, b: tuple(u + v for u, v in zip(a, b, strict=True))
+    rows = lax.reduce(products, zeros, add, (x.ndim - 3, x.ndim - 2))  # each [..., B, C]
+    total = jnp.stack(rows, -2).sum(-3)  # [..., K*K, C]
+    return total.reshape(*total.shape[:-2], size, size, total.shape[-1])
+
+
+def _convolve_grouped(x: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
+    """Leading axes are folded into the channels, one group each."""
+    lead, (batch, height, width, channels) = x.shape[:-4], x.shape[-4:]
+    n, pad = len(lead), size // 2 * dilation
+    order = (*range(n, n + 3), *range(n), n + 3)
+    y = lax.conv_general_dilated(
+        x.transpose(order).reshape(batch, height, width, -1),
+        jnp.moveaxis(k, (-3, -2), (0, 1)).reshape(size, size, 1, -1),
+        (stride, stride),
+        [(pad, pad)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.size // (batch * height * width),
+    )
+    return y.reshape(*y.shape[:3], *lead, channels).transpose(*range(3, 3 + n), 0, 1, 2, 3 + n)
+
+
+def _correlate_grouped(x: Array, g: Array, *, size: int, **options) -> Array:
+    kernel = jax.ShapeDtypeStruct((*x.shape[:-4], size, size, x.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda k: _convolve_grouped(x, k, size=size, **options), kernel)(g)[0]
+
+
+def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, size: int, stride: int, dilation: int) -> Array:
+    """Transpose of `_convolve` in x: spread g by the stride, then convolve with the mirrored kernel."""
+    if stride > 1:
+        fill = [(0, full - (side - 1) * stride - 1, stride - 1) for side, full in zip(g.shape, shape, strict=True)]
+        fill = [fill[a] if a in (g.ndim - 3, g.ndim - 2) else (0, 0, 0) for a in range(g.ndim)]
+        g = lax.pad(g, jnp.zeros((), g.dtype), fill)
+    return _convolve.bind(g, k[..., ::-1, ::-1, :], size=size, stride=1, dilation=dilation)
+
+
+def _convolve_shape(x, k, *, size: int, stride: int, dilation: int) -> ShapedArray:
+    height, width = (-(-side // stride) for side in x.shape[-3:-1])
+    return ShapedArray((*x.shape[:-3], height, width, x.shape[-1]), x.dtype)
+
+
+def _correlate_shape(x, g, *, size: int, stride: int, dilation: int) -> ShapedArray:
+    return ShapedArray((*x.shape[:-4], size, size, x.shape[-1]), x.dtype)
+
+
+def _batched(primitive: Primitive, args, axes, **options):
+    count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
+    lead = lambda a, axis: jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
+    return primitive.bind(*map(lead, args, axes), **options), 0
+
+
+def _register(primitive: Primitive, shape: Callable, on_cpu: Callable, on_accelerator: Callable) -> None:
+    primitive.def_abstract_eval(shape)
+    primitive.def_impl(lambda *args, **options: jax.jit(partial(primitive.bind, **options))(*args))
+    batching.primitive_batchers[primitive] = partial(_batched, primitive)
+    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
+    for platform in ("cuda", "rocm", "tpu"):
+        mlir.register_lowering(primitive, mlir.lower_fun(on_accelerator, multiple_results=False), platform=platform)
+
+
+_register(_convolve, _convolve_shape, _convolve_shifts, _convolve_grouped)
+_register(_correlate, _correlate_shape, _correlate_shifts, _correlate_grouped)
+ad.defbilinear(
+    _convolve,
+    lambda ct, x, k, **options: _scatter(ct, k, x.aval.shape, **options),
+    lambda ct, x, k, **options: _correlate.bind(x, ct, **options),
+)
+ad.defbilinear(
+    _correlate,
+    lambda ct, x, g, **options: _scatter(g, ct, x.aval.shape, **options),
+    lambda ct, x, g, **options: _convolve.bind(x, ct, **options),
+)

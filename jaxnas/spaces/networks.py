@@ -1,0 +1,262 @@
+"""The supernet: gates -> logits, compiled small.
+
+Where in the river: the bed between the two waists. Knows a space, its operations and the type `Mixing`; no alpha,
+temperature, label or optimiser.
+
+A network written out edge by edge is 240,000 lines of StableHLO and minutes of compilation. Here the program has one
+body per *shape*, however deep the network is:
+
+* equal edges of a cell hold their parameters stacked and are visited by `lax.scan`, each rematerialised;
+* equal cells in a row hold theirs stacked once more and are scanned too. A cell whose input is narrower than its
+  neighbours' (the one behind the stem) gets zero channels on that input and zero rows in its 1x1 kernel: the value is
+  the same, the gradient of these rows is zero, and every cell of the row is one program.
+
+Deviates: normalisation keeps no running averages (see `ops.py`), so that the loss is a pure function of weights and
+alpha. Only a validation accuracy reported in evaluation mode would differ.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
+from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.strategies.mixing import Mixing, weighted_sum
+
+Weights = Any  # a pytree of arrays: {"stem": ..., "parts": [...], "head": ...}
+
+
+class Model(NamedTuple):
+    """A network as two pure functions, and a third for a look inside."""
+
+    init: Callable[[Array], Weights]  # key -> weights
+    apply: Callable[[Weights, Array, CellGates, Array, Array], Array]  # (weights, images, gates, key, step) -> logits
+    states: Callable[..., list[Array]]  # the same arguments -> output of every layer of the skeleton
+
+
+def supernet(space: Space, mixing: Mixing | None = None) -> Model:
+    """The network that contains every architecture of a space, as pure functions.
+
+    logits = head(cell_L(... cell_1(stem(images)))), where each edge of a cell is `gates.edges[e]` times the mixture of
+    its candidates under `gates.ops[e]`, and each node is the sum of its edges.
+
+    Args:
+      space: what may be built. Images are [B, H, W, C] with [H, W, C] = `space.image`, normalised, of any float type;
+        the network computes in that type.
+      mixing: how an edge mixes its candidates; a weighted sum unless given.
+
+    Returns:
+      `Model`; logits are [B, classes] in float32 at least.
+
+    Raises:
+      ValueError: when traced with images of another size than the space is built for.
+    """
+    mixing = mixing or weighted_sum()
+    parts = plan(space)
+    stem, head = space.stem(features=space.stem_channels), space.head(classes=space.classes)
+
+    def init(key: Array) -> Weights:
+        key_stem, key_head, key = jax.random.split(key, 3)
+        keys = jax.random.split(key, len(parts))
+        return {
+            "stem": init_module(stem, key_stem, space.image),
+            "parts": [_init_part(space, mixing, part, k) for part, k in zip(parts, keys, strict=True)],
+            "head": init_module(head, key_head, parts[-1].result.shape(space.image)),
+        }
+
+    def forward(weights, images, gates, key, step, observe):
+        _check_images(space, images)
+        current = stem.apply({"params": weights["stem"]}, images)
+        states, seen = (current, current), []
+        for part, params in zip(parts, weights["parts"], strict=True):
+            states, outs = _apply_part(space, mixing, part, params, gates, states, key, step, observe)
+            seen.append(outs)
+        return head.apply({"params": weights["head"]}, states[-1]), seen
+
+    def apply(weights, images, gates, key, step):
+        return forward(weights, images, gates, key, step, lambda out: ())[0]
+
+    def states(weights, images, gates, key, step):
+        _, seen = forward(weights, images, gates, key, step, lambda out: out)
+        return [out for outs in seen for out in outs]
+
+    return Model(init, apply, states)
+
+
+def init_module(module, key: Array, shape: tuple[int, ...]):
+    """Parameters of a flax module for one input of the given shape ([H, W, C]); {} if it has none."""
+    return module.init({"params": key, "noise": key}, jnp.zeros((1, *shape))).get("params", {})
+
+
+def _check_images(space: Space, images: Array) -> None:
+    if images.ndim != 4 or images.shape[1:] != space.image:
+        raise ValueError(
+            f"images have shape {images.shape}, the space {space.name!r} is built for [batch, "
+            f"{', '.join(map(str, space.image))}]: build it with image={tuple(images.shape[1:])}, or resize."
+        )
+
+
+# ---------------------------------------------------------------------------------------------- parameters
+
+
+def _init_part(space: Space, mixing: Mixing, part, key: Array):
+    if isinstance(part, Place):
+        block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
+        return init_module(block, key, part.source.shape(space.image))
+    key_edges, key_inputs = jax.random.split(key)
+    keys = jax.random.split(key_edges, len(part.runs))
+    edges = [_init_run(space, mixing, part, run, k) for run, k in zip(part.runs, keys, strict=True)]
+    return {"edges": edges, "inputs": _init_inputs(space, part, key_inputs)}
+
+
+def _init_run(space: Space, mixing: Mixing, part: Cells, run: EdgeRun, key: Array):
+    """{op: parameters stacked over cells and over the edges on which it is alive, [m, n, ...]}."""
+    place = part.source if run.from_inputs else part.result
+    height, width, _ = place.shape(space.image)
+    shape = (height, width, mixing.width(part.channels))
+
+    def stacked(op: int, key_op: Array):
+        module = space.ops[op][1](stride=run.stride)
+        keys = jax.random.split(key_op, (len(part.layers), int(run.alive[:, op].sum())))
+        return jax.vmap(jax.vmap(lambda k: init_module(module, k, shape)))(keys)
+
+    return {space.ops[op][0]: stacked(op, jax.random.fold_in(key, op)) for op in run.ops}
+
+
+def _init_inputs(space: Space, part: Cells, key: Array):
+    """What prepares the inputs of each cell; kernels padded with zero rows to the common width of the part."""
+
+    def one(stride: int, shape: tuple[int, ...], key_one: Array):
+        return init_module(space.preprocess(features=part.channels, stride=stride), key_one, shape)
+
+    def stacked(places, key_all: Array):
+        common = jax.eval_shape(partial(one, 1, part.common.shape(space.image)), key_all)
+        keys = jax.random.split(key_all, len(places))
+        params = [one(1, place.shape(space.image), k) for place, k in zip(places, keys, strict=True)]
+        return jax.tree.map(lambda like, *xs: jnp.stack([_pad_to(x, like.shape) for x in xs]), common, *params)
+
+    key_first, key_current, key_next = jax.random.split(key, 3)
+    inputs = {"current": stacked(part.currents, key_current)}
+    if space.inputs == 2:
+        inputs["first"] = one(part.reduction, part.previous.shape(space.image), key_first)
+        if len(part.layers) > 1:
+            inputs["next"] = stacked(part.currents[:-1], key_next)
+    return inputs
+
+
+def _pad_to(x: Array, shape: tuple[int, ...]) -> Array:
+    return jnp.pad(x, [(0, full - side) for side, full in zip(x.shape, shape, strict=True)])
+
+
+def _pad_channels(x: Array, channels: int) -> Array:
+    return x if x.shape[-1] == channels else _pad_to(x, (*x.shape[:-1], channels))
+
+
+# ------------------------------------------------------------------------------------------------- forward
+
+
+def _apply_part(space, mixing, part, params, gates, states, key, step, observe):
+    """(previous, current) -> (previous, current) through one fixed block or one row of equal cells."""
+    if isinstance(part, Place):
+        block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
+        out = block.apply({"params": params}, states[-1])
+        return (states[-1], out), [observe(out)]
+    cell = partial(_cell, space, mixing, part, gates[part.cell], key, step)
+    prepare = lambda p, stride, x: space.preprocess(features=part.channels, stride=stride).apply({"params": p}, x)
+    previous, current = states
+    inputs = params["inputs"]
+    ready = (prepare(inputs["first"], part.reduction, previous),) if space.inputs == 2 else ()
+    if len(part.layers) == 1:
+        edges, now = jax.tree.map(lambda a: a[0], (params["edges"], inputs["current"]))
+        out = cell(edges, (*ready, prepare(now, 1, current)), part.layers[0])
+        return (current, out), [observe(out)]
+
+    def body(carry, xs):
+        ready, _, current = carry
+        edges, now, then, layer = xs
+        out = cell(edges, (*ready, prepare(now, 1, current)), layer)
+        ready = (prepare(then, 1, current),) if ready else ()
+        return (ready, current, _pad_channels(out, part.common.channels)), observe(out)
+
+    # the input that the last cell would prepare for a cell behind it is not used: zero kernels stand there
+    then = jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a[:1])]), inputs.get("next", {}))
+    current = _pad_channels(current, part.common.channels)
+    xs = (params["edges"], inputs["current"], then, np.array(part.layers))
+    (_, previous, current), outs = lax.scan(body, (ready, current, current), xs)
+    width = part.result.channels
+    seen = [jax.tree.map(lambda a, i=i: a[i], outs) for i in range(len(part.layers))]
+    return (previous[..., :width], current[..., :width]), seen
+
+
+def _cell(space, mixing, part: Cells, gates: Gates, key, step, params, inputs, layer) -> Array:
+    """Prepared inputs -> the concatenated outputs of one cell."""
+    key_cell = jax.random.fold_in(key, layer)
+    shape = part.result.shape(space.image)[:2]
+    sources = jnp.stack(inputs)
+    empty = jnp.zeros((len(space.nodes), sources.shape[1], *shape, part.channels), sources.dtype)
+    for run, p in zip(part.runs, params, strict=True):
+        visit = partial(_edge_run, space, mixing, run, p, gates, key_cell, step)
+        if run.from_inputs:  # the nodes are smaller than the inputs: they cannot share one array of states
+            empty = visit(sources, empty, space.inputs)
+            sources = jnp.zeros((space.inputs, *empty.shape[1:]), empty.dtype)
+        else:
+            empty = visit(None, jnp.concatenate([sources, empty]), 0)[space.inputs :]
+    index = {node: i for i, node in enumerate(space.nodes)}
+    return jnp.concatenate([empty[index[node]] for node in space.outputs], -1)
+
+
+def _edge_run(space, mixing, run: EdgeRun, params, gates: Gates, key, step, sources, into, shift) -> Array:
+    """Adds the output of every edge of a run to its target; reads from `sources`, or from the states themselves."""
+    rows = np.array(run.edges)
+    edge = jax.checkpoint(partial(_edge, space, mixing, run, step=step))
+
+    def body(states, xs):
+        p, gate_ops, gate, alive, source, target, row = xs
+        x = (states if sources is None else sources)[source]
+        return states.at[target].add(edge(p, gate_ops, gate, alive, jax.random.fold_in(key, row), x)), None
+
+    columns = np.array(run.ops)
+    source, target = np.array([space.edges[e] for e in run.edges]).T
+    alive = run.alive[:, columns]
+    per_edge = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows], alive)
+    return lax.scan(body, into, (*per_edge, source, target - shift, rows))[0]
+
+
+def _spread(params, space: Space, run: EdgeRun):
+    """Parameters of the living candidates -> one row per edge (dead ones borrow row 0, which is never used)."""
+
+    def one(op: int, p):
+        alive = run.alive[:, op]
+        rows = np.where(alive, np.cumsum(alive) - 1, 0)
+        return p if alive.all() else jax.tree.map(lambda a: a[rows], p)
+
+    return {space.ops[op][0]: one(op, params[space.ops[op][0]]) for op in run.ops}
+
+
+def _edge(space, mixing, run: EdgeRun, params, gate_ops, gate, alive, key, x, *, step) -> Array:
+    """One edge: its gate times the mixture of its candidates."""
+
+    def pure(column: int, op: int):
+        name, factory = space.ops[op]
+        module = factory(stride=run.stride)
+        apply = lambda x: module.apply({"params": params[name]}, x, rngs={"noise": key})
+        return apply if run.alive[:, op].all() else _unless_dead(apply, alive[column])
+
+    ops = {space.ops[op][0]: pure(column, op) for column, op in enumerate(run.ops)}
+    y = mixing.mix(ops, gate_ops, x, key, step)
+    return gate.astype(y.dtype) * y
+
+
+def _unless_dead(apply: Callable[[Array], Array], alive: Array) -> Callable[[Array], Array]:
+    """Runs a candidate where its mask lets it, else gives zeros without running it."""
+
+    def masked(x: Array) -> Array:
+        shape = jax.eval_shape(apply, x)
+        return lax.cond(alive, apply, lambda x: jnp.zeros(shape.shape, shape.dtype), x)
+
+    return masked

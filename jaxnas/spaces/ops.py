@@ -1,0 +1,297 @@
+"""Candidate operations and the fixed parts of a network: flax modules on images `[B, H, W, C]`.
+
+Where in the river: what a gate opens. Knows images and strides; no gates, edges or genotypes. A candidate keeps the
+number of channels and divides height and width by its stride. A user's own candidate is any flax module with a field
+`stride` that does the same.
+
+Formulas follow the official PyTorch code of DARTS (Liu et al. 2019, arXiv:1806.09055, `cnn/operations.py`) and of
+NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326, `cell_operations.py`). Initial values are those of PyTorch:
+uniform in ±1/sqrt(fan_in). Every module computes in the type of its input; statistics in float32 at least.
+
+Deviates: normalisation uses the batch's own statistics and keeps no running averages. All passes of the official
+searches are in train mode, where these play no part.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxnas.spaces.depthwise import depthwise_convolution
+
+
+def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions and linear layers."""
+    bound = fan_in**-0.5
+    return lambda key, shape: jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
+
+
+def at_least_float32(x: Array) -> Array:
+    """The same numbers in float32 if they come in half precision."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel by the mean and biased variance of this batch: (x - m) / sqrt(v + 1e-5).
+
+    Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1.
+    """
+
+    affine: bool = False  # followed by a learnt scale and shift
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        wide = at_least_float32(x)
+        mean = wide.mean((0, 1, 2), keepdims=True)
+        variance = jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)
+        y = ((wide - mean) * lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+        if not self.affine:
+            return y
+        shape, dtype = (x.shape[-1],), jnp.result_type(float)
+        scale = self.param("scale", lambda _: jnp.ones(shape, dtype))
+        bias = self.param("bias", lambda _: jnp.zeros(shape, dtype))
+        return y * scale.astype(x.dtype).reshape(1, 1, 1, -1) + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class Conv(nn.Module):
+    """Dense convolution with zero padding; 1x1 kernels are matrix products, which batch well under vmap."""
+
+    features: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        fan_in = self.kernel[0] * self.kernel[1] * x.shape[-1]
+        init = uniform_fan_in(fan_in)
+        if self.kernel == (1, 1):
+            weight = self.param("kernel", init, (x.shape[-1], self.features)).astype(x.dtype)
+            y = x[:, :: self.stride[0], :: self.stride[1]] @ weight
+        else:
+            weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features)).astype(x.dtype)
+            pad = [(k // 2, k // 2) for k in self.kernel]
+            y = lax.conv_general_dilated(x, weight, self.stride, pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        if not self.bias:
+            return y
+        return y + self.param("bias", init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class Depthwise(nn.Module):
+    """One K x K filter for each channel."""
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.kernel, self.kernel, x.shape[-1])
+        weight = self.param("kernel", uniform_fan_in(self.kernel**2), shape)
+        return depthwise_convolution(x, weight, stride=self.stride, dilation=self.dilation)
+
+
+class Zero(nn.Module):
+    """`none`: no connection."""
+
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+
+
+class Identity(nn.Module):
+    """The input itself; accepts and ignores a width, so that it can stand where a cell's inputs are prepared."""
+
+    features: int = 0
+    stride: int = 1
+
+    def __call__(self, x: Array) -> Array:
+        return x
+
+
+class FactorizedReduce(nn.Module):
+    """Halves height and width: ReLU, two 1x1 convolutions of the even and the odd pixels side by side, norm.
+
+    Deviates: odd sides are padded by one zero row and column (the official DARTS code fails on them).
+    """
+
+    features: int
+    norm: Callable[..., nn.Module] = BatchNorm
+    stride: int = 2
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.relu(x)
+        odd = [(0, side % 2) for side in x.shape[1:3]]
+        shifted = jnp.pad(x, [(0, 0), *odd, (0, 0)])[:, 1::2, 1::2]
+        first = Conv(self.features // 2, name="even")(x[:, ::2, ::2])
+        second = Conv(self.features - self.features // 2, name="odd")(shifted)
+        return self.norm(name="norm")(jnp.concatenate([first, second], -1))
+
+
+class Skip(nn.Module):
+    """`skip_connect`: the identity, or a factorised reduction where the edge is strided."""
+
+    stride: int
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return x if self.stride == 1 else FactorizedReduce(x.shape[-1], self.norm, name="reduce")(x)
+
+
+def _window(x: Array, axis: int, stride: int, fill: float, combine: Callable[[Array, Array], Array]) -> Array:
+    """Combines each pixel with its two neighbours along one axis, first to last."""
+    side = x.shape[axis]
+    pad = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
+    padded = jnp.pad(x, pad, constant_values=fill)
+    first, second, third = (lax.slice_in_dim(padded, i, i + side, stride, axis) for i in range(3))
+    return combine(combine(first, second), third)
+
+
+class MaxPool(nn.Module):
+    """3x3 maximum. At exact ties the first pixel in reading order takes the whole gradient, as in PyTorch.
+
+    Separable shifts instead of `reduce_window`, whose gradient (select and scatter) is ten times slower on CPU.
+    """
+
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        first_wins = lambda a, b: jnp.where(b > a, b, a)
+        rows = _window(x, 2, self.stride, -jnp.inf, first_wins)
+        return _window(rows, 1, self.stride, -jnp.inf, first_wins)
+
+
+class AveragePool(nn.Module):
+    """3x3 mean over the pixels inside the image (count_include_pad=False)."""
+
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        total = _window(_window(x, 2, self.stride, 0, lax.add), 1, self.stride, 0, lax.add)
+        counts = [_neighbours(side, self.stride) for side in x.shape[1:3]]
+        weight = 1.0 / np.outer(*counts)[None, :, :, None]
+        return total * jnp.asarray(weight, x.dtype)
+
+
+def _neighbours(side: int, stride: int) -> np.ndarray:
+    """How many of three neighbouring pixels lie inside an image, at every output position."""
+    position = np.arange(0, side, stride)
+    return 1 + (position > 0) + (position < side - 1)
+
+
+class Sequence(nn.Module):
+    """Modules applied one after another."""
+
+    modules: tuple[nn.Module, ...]
+
+    def __call__(self, x: Array) -> Array:
+        for module in self.modules:
+            x = module(x)
+        return x
+
+
+class ReluConvNorm(nn.Module):
+    """ReLU, dense convolution, norm; keeps the number of channels unless `features` is given."""
+
+    stride: int = 1
+    kernel: int = 1
+    features: int | None = None
+    bias: bool = False
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        features = self.features or x.shape[-1]
+        conv = Conv(features, (self.kernel,) * 2, (self.stride,) * 2, self.bias, name="conv")
+        return self.norm(name="norm")(conv(nn.relu(x)))
+
+
+class SepConv(nn.Module):
+    """Twice: ReLU, depthwise K x K, pointwise, norm; the first depthwise filter carries the stride."""
+
+    stride: int
+    kernel: int = 3
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for stride, part in ((self.stride, "1"), (1, "2")):
+            x = Depthwise(self.kernel, stride, name="depthwise" + part)(nn.relu(x))
+            x = self.norm(name="norm" + part)(Conv(x.shape[-1], name="pointwise" + part)(x))
+        return x
+
+
+class DilConv(nn.Module):
+    """ReLU, depthwise K x K with dilation 2, pointwise, norm."""
+
+    stride: int
+    kernel: int = 3
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(nn.relu(x))
+        return self.norm(name="norm")(Conv(x.shape[-1], name="pointwise")(x))
+
+
+class FactorizedConv(nn.Module):
+    """`conv_7x1_1x7`: ReLU, 1 x K then K x 1 dense convolution, each strided along its own axis, norm."""
+
+    stride: int
+    kernel: int = 7
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        c = x.shape[-1]
+        x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(nn.relu(x))
+        x = Conv(c, (self.kernel, 1), (self.stride, 1), name="column")(x)
+        return self.norm(name="norm")(x)
+
+
+def normalized(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The same operation followed by a norm without scale and shift (DARTS does so to the pools of its search)."""
+    return lambda stride: Sequence((factory(stride=stride), BatchNorm()))
+
+
+class Stem(nn.Module):
+    """3x3 convolution and affine norm: images to the first state."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Conv(self.features, (3, 3), name="conv")(x)
+        return BatchNorm(affine=True, name="norm")(x)
+
+
+class Classifier(nn.Module):
+    """Mean over the image, then a linear layer: states to logits [B, classes] in float32 at least."""
+
+    classes: int
+    before: Callable[..., Any] = Identity
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = at_least_float32(self.before()(x)).mean((1, 2))
+        init = uniform_fan_in(x.shape[-1])
+        weight = self.param("kernel", init, (x.shape[-1], self.classes)).astype(x.dtype)
+        bias = self.param("bias", init, (self.classes,)).astype(x.dtype)
+        return x @ weight + bias.reshape(1, -1)
+
+
+class Noise(nn.Module):
+    """`noise`: standard normal pixels whatever the input, to see whether a search can tell (R-DARTS, space S4)."""
+
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        shape = x[:, :: self.stride, :: self.stride].shape
+        return jax.random.normal(self.make_rng("noise"), shape, x.dtype)

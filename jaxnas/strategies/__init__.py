@@ -1,0 +1,1 @@
+"""How it is searched: the slots of a strategy, and the table of algorithms that name them."""

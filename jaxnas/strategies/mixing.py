@@ -1,0 +1,33 @@
+"""How the candidates of one edge become one output: (operations, their gates, x) -> y.
+
+Where in the river: gates -> logits, at every edge. Knows pure functions, their gates and x; no space, no alpha, no
+flax, and not which algorithm it serves.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jax import Array
+
+Op = Callable[[Array], Array]  # x [B, H, W, C'] -> y [B, H/s, W/s, C'], parameters already inside
+
+
+class Mixing(NamedTuple):
+    """How an edge mixes its candidates."""
+
+    width: Callable[[int], int]  # channels of the edge -> channels C' that a candidate sees
+    mix: Callable[[Mapping[str, Op], Array, Array, Array, Array], Array]  # (ops, gates [O'], x, key, step) -> y
+
+
+def weighted_sum() -> Mixing:
+    """The mixed operation of DARTS: y = sum_o g_o op_o(x).
+
+    Reference: Liu et al. 2019, arXiv:1806.09055, equation 2.
+    """
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        del key, step
+        gates = gates.astype(x.dtype)
+        return sum(gates[i] * op(x) for i, op in enumerate(ops.values()))
+
+    return Mixing(lambda channels: channels, mix)

@@ -1,0 +1,58 @@
+"""How alpha becomes gates: alpha -> {cell: Gates}.
+
+Where in the river: the first arrow. Knows a space's edges and masks, a key and the step; no images, weights or losses.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxnas.spaces.space import CellGates, Gates, Space
+
+Alpha = Any  # a pytree; for most relaxations {cell: [E, O]}
+DEAD = -1e9  # the logit of an operation that may not be chosen: finite, so that nothing becomes NaN
+
+
+class Relaxation(NamedTuple):
+    """How alpha becomes gates; owns the structure of alpha."""
+
+    init: Callable[[Array, Space], Alpha]  # key -> alpha
+    sample: Callable[[Array, Alpha, Space, Array], CellGates]  # (key, alpha, space, step): what training sees
+    mean: Callable[[Alpha, Space], CellGates]  # what decoding, penalties and logs see
+
+
+def softmax(deviation: float = 1e-3) -> Relaxation:
+    """The continuous relaxation of DARTS: gates_eo = exp(alpha_eo) / sum_o' exp(alpha_eo'), over living operations.
+
+    Args:
+      deviation: alpha starts normal with this standard deviation (1e-3 in the official code).
+
+    Reference: Liu et al. 2019, arXiv:1806.09055, equation 2.
+    """
+
+    def init(key: Array, space: Space) -> Alpha:
+        keys = jax.random.split(key, len(space.cells))
+        shape = (len(space.edges), len(space.ops))
+        return {c: deviation * jax.random.normal(k, shape) for c, k in zip(space.cells, keys, strict=True)}
+
+    def mean(alpha: Alpha, space: Space) -> CellGates:
+        return {c: Gates(masked_softmax(alpha[c], space.mask(c)), _ones(alpha[c])) for c in space.cells}
+
+    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
+        del key, step
+        return mean(alpha, space)
+
+    return Relaxation(init, sample, mean)
+
+
+def masked_softmax(logits: Array, alive) -> Array:
+    """Softmax over the last axis in which dead entries get exactly 0. Shapes [..., O], booleans of the same shape."""
+    alive = jnp.asarray(alive)
+    return jnp.where(alive, jax.nn.softmax(jnp.where(alive, logits, DEAD), -1), 0)
+
+
+def _ones(alpha: Array) -> Array:
+    return jnp.ones(alpha.shape[:1], alpha.dtype)
