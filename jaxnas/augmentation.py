@@ -49,9 +49,7 @@ def statistics(images: Batch) -> Statistics:
     """
     pixels = np.asarray(images.image)
     if pixels.dtype != np.uint8:
-        raise ValueError(
-            f"statistics need raw uint8 images, got {pixels.dtype}; give the part as `split` returns it."
-        )
+        raise ValueError(f"statistics need raw uint8 images, got {pixels.dtype}; give the part as `split` returns it.")
     counts = np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
     share = counts / counts.sum(axis=1, keepdims=True)
     value = np.arange(256, dtype=np.float64)

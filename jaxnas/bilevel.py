@@ -79,7 +79,8 @@ def alternating(
 
     Returns:
       A solver. Its metrics are those of the inner loss at the weights' move under "train", and of the outer loss at
-      alpha's move under "valid" (zeros where alpha rests), each with the gradient's norm before any clipping.
+      alpha's move under "valid", each with "grad_norm", the norm of grad_w before any clipping, and "moves", 1. All
+      are 0 where alpha rests.
 
     Reference: Liu et al. 2019, arXiv:1806.09055, algorithm 1.
     """
@@ -113,8 +114,8 @@ def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTran
         (_, metrics), grads = one_pass(problem, OUTER, state.weights, state.alpha, batches.train)
         weights, weights_opt = _move(weights_tx, grads[0], state.weights_opt, state.weights)
         alpha, alpha_opt = _move(alpha_tx, grads[1], state.alpha_opt, state.alpha)
-        metrics = {**metrics, "grad_norm": optax.tree.norm(grads[0])}
-        return BilevelState(state.step + 1, weights, alpha, weights_opt, alpha_opt), {"train": metrics}
+        state = BilevelState(state.step + 1, weights, alpha, weights_opt, alpha_opt)
+        return state, {"train": _report(metrics, grads[0])}
 
     return Solver(partial(_init, weights_tx, alpha_tx), step)
 
@@ -182,14 +183,19 @@ def _one_move(problem: Problem, level, batch, on, make: Callable, carry):
         state, ahead = carry
         at = ahead.weights if ahead else state.weights
         (_, metrics), grads = one_pass(problem, level, at, state.alpha, batch)
-        return make(carry, grads), {**metrics, "grad_norm": optax.tree.norm(grads[0])}
+        return make(carry, grads), _report(metrics, grads[0])
 
     if on is True:
         return run(carry)
     state, _ = carry
-    shapes = jax.eval_shape(problem.loss, level, state.weights, state.alpha, batch)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), {**shapes[1], "grad_norm": shapes[0]})
+    measured = lambda state: _report(problem.loss(level, state.weights, state.alpha, batch)[1], state.weights)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(measured, state))
     return lax.cond(on, run, lambda carry: (carry, zeros), carry)
+
+
+def _report(metrics: Metrics, grads: Grads) -> Metrics:
+    norm = optax.tree.norm(grads)
+    return {**metrics, "grad_norm": norm, "moves": jnp.ones_like(norm)}
 
 
 def _move(tx: optax.GradientTransformation, grads: Grads, opt_state, params):

@@ -163,9 +163,7 @@ def epoch_rows(key: Array, size: int, batch: int) -> Array:
     (3, 4)
     """
     if size < 1 or batch < 1:
-        raise ValueError(
-            f"size={size}, batch={batch}: an epoch needs at least one image and batches of at least one."
-        )
+        raise ValueError(f"size={size}, batch={batch}: an epoch needs at least one image and batches of at least one.")
     steps = -(-size // batch)
     order = jax.random.permutation(key, jnp.arange(size, dtype=jnp.int32))
     return jnp.resize(order, (steps, batch))
@@ -198,27 +196,21 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"no file {path}; give the path of an .npz file, or its folder as data_dir.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {
-                key: archive[key] for key in ("image", "label", "test_image", "test_label") if key in archive
-            }
+            arrays = {key: archive[key] for key in ("image", "label", "test_image", "test_label") if key in archive}
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); write it by numpy.savez(path, image=..., label=...) from "
             "plain numeric arrays. Pickled objects are never loaded."
         ) from error
     if not {"image", "label"} <= set(arrays) or len(arrays) == 3:
-        raise ValueError(
-            f"{path} has {sorted(arrays)}; it needs image and label, and test_image with test_label."
-        )
+        raise ValueError(f"{path} has {sorted(arrays)}; it needs image and label, and test_image with test_label.")
     return arrays
 
 
 def _from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
     parts = [_part(name, arrays, prefix) for prefix in ("", "test_") if prefix + "image" in arrays]
     train, test = parts if len(parts) == 2 else _hold_out(name, parts[0])
-    return Dataset(
-        name=name, train=train, test=test, classes=1 + max(int(part.label.max()) for part in parts)
-    )
+    return Dataset(name=name, train=train, test=test, classes=1 + max(int(part.label.max()) for part in parts))
 
 
 def _part(name: str, arrays: Mapping[str, Any], prefix: str) -> Batch:
@@ -245,17 +237,13 @@ def _check_part(where: str, image: Any, label: Any) -> None:
             "(image * 255).round().astype(numpy.uint8)."
         )
     if np.ndim(image) != 4:
-        raise ValueError(
-            f"{where}: images are {image_type}, expected [N, H, W, C]; for one channel image[..., None]."
-        )
+        raise ValueError(f"{where}: images are {image_type}, expected [N, H, W, C]; for one channel image[..., None].")
     if np.asarray(label).dtype.kind not in "iu" or np.ndim(label) != 1:
         raise ValueError(f"{where}: labels are {label_type}, expected one integer per image, [N].")
     if len(image) != len(label):
         raise ValueError(f"{where}: {len(image)} images but {len(label)} labels; give one label per image.")
     if 0 in np.shape(image):
-        raise ValueError(
-            f"{where}: images are {image_type}, there is nothing in them; give at least one image."
-        )
+        raise ValueError(f"{where}: images are {image_type}, there is nothing in them; give at least one image.")
 
 
 def _check_labels(where: str, label: np.ndarray, classes: int) -> None:

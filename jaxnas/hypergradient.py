@@ -21,7 +21,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-Weights = Alpha = Batch = Grads = OptState = Metrics = Any  # pytrees
+Weights = Any  # a pytree of arrays, as are the next ones
+Alpha = Any
+Grads = Any
+Batch = Any
+OptState = Any
+Metrics = Any
 INNER, OUTER = 0, 1  # the level of a loss: weights are trained on the inner one, alpha on the outer one
 
 

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     name: str  # official, e.g. "cells.0._ops.3._ops.4.op.1.weight"
     path: tuple[Any, ...]  # keys into our tree
-    index: tuple[int, ...]  # position in the stacked array
+    position: tuple[int, ...]  # index in the stacked array
     rows: int | None = None  # input channels that exist, where the kernel is padded
 
 
@@ -148,11 +148,13 @@ def from_torch(space: Space, tensors: Mapping[str, np.ndarray], mixing: Mixing |
     dtype = next(iter(given.values())).dtype
     weights = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes)
     for entry in table:
-        target = _at(weights, entry.path)[entry.index]
+        target = _at(weights, entry.path)[entry.position]
         target = target if entry.rows is None else target[..., : entry.rows, :]
         value = _ours(given[entry.name], target.ndim)
         if value.shape != target.shape:
-            raise ValueError(f"{entry.name} has shape {given[entry.name].shape}; the space needs {target.shape} (ours).")
+            raise ValueError(
+                f"{entry.name} has shape {given[entry.name].shape}; the space needs {target.shape} (ours)."
+            )
         target[...] = value
     return weights
 
@@ -160,7 +162,7 @@ def from_torch(space: Space, tensors: Mapping[str, np.ndarray], mixing: Mixing |
 def to_torch(space: Space, weights: Weights, mixing: Mixing | None = None) -> dict[str, np.ndarray]:
     """Our weights (or gradients, or momenta of their shape) under the official names and in official layout."""
     weights = jax.tree.map(np.asarray, weights)
-    return {entry.name: _theirs(entry, _at(weights, entry.path)[entry.index]) for entry in entries(space, mixing)}
+    return {entry.name: _theirs(entry, _at(weights, entry.path)[entry.position]) for entry in entries(space, mixing)}
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -40,18 +40,12 @@ class Search(NamedTuple):
     genotype: Callable[[SearchState], Genotype]  # on the host
 
 
-def no_augmentation(key: Array, images: Array) -> Array:
-    """The images as they are."""
-    del key
-    return images
-
-
 def bind(
     strategy: Strategy,
     space: Space,
     *,
     model: Callable[[Space, Mixing], Model] = supernet,
-    augment: Augment = no_augmentation,
+    augment: Augment = lambda key, images: images,
     axis_name: str | None = None,
 ) -> Search:
     """A search as pure functions.
@@ -65,7 +59,7 @@ def bind(
 
     Returns:
       `Search`. Batches are `Batches(train=Batch(image, label), valid=...)`; metrics are {"train", "valid"} of
-      {"loss", "accuracy", "grad_norm"}, scalars.
+      {"loss", "accuracy", "grad_norm", "moves"}, scalars, as in `alternating`.
     """
     relaxation, net = strategy.relaxation, model(space, strategy.mixing)
 

@@ -73,9 +73,7 @@ def _classes(name: str, builder: Any) -> int:
     if not {"image", "label"} <= set(names):
         raise ValueError(f"{name} has the features {', '.join(names)}; 'image' and 'label' are needed.")
     if not getattr(features["label"], "num_classes", None):
-        raise ValueError(
-            f"{name} has labels {features['label']}; they must be a class label with known classes."
-        )
+        raise ValueError(f"{name} has labels {features['label']}; they must be a class label with known classes.")
     return int(features["label"].num_classes)
 
 

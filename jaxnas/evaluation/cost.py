@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.networks import init_module
-from jaxnas.spaces.plan import Cells, EdgeRun, plan
+from jaxnas.spaces.plan import Cells, EdgeRun, Part, plan
 from jaxnas.spaces.space import Space
 
 Shape = tuple[int, int, int]
@@ -119,7 +119,7 @@ def _parts(space: Space, width, count, outputs: Mapping[str, int] | None = None)
     return {**parts, "head": module_cost(space.head(classes=space.classes), last)}
 
 
-def _layers(space: Space) -> list[tuple[int, object]]:
+def _layers(space: Space) -> list[tuple[int, Part]]:
     return [(layer, part) for part in plan(space) for layer in part.layers]
 
 

@@ -15,7 +15,7 @@ makes, are carried along by both.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def _taps(x: Array, size: int, stride: int, dilation: int) -> Iterator[Array]:
 def _convolve_shifts(x: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
     taps = k.reshape(*k.shape[:-3], size * size, 1, 1, 1, k.shape[-1])
     views = enumerate(_taps(x, size, stride, dilation))
-    return sum(view * jnp.broadcast_to(taps[..., t, :, :, :, :], view.shape) for t, view in views)
+    return reduce(jnp.add, (view * jnp.broadcast_to(taps[..., t, :, :, :, :], view.shape) for t, view in views))
 
 
 def _correlate_shifts(x: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:

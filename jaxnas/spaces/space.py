@@ -9,14 +9,14 @@ Letters used throughout the package: B batch, H W C image, E edges, O candidate 
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 Edge = tuple[int, int]  # (source, target); states 0 .. inputs-1 are the cell's inputs, the nodes follow
-Factory = Callable[..., "object"]  # returns a flax module, see the field that holds it
+Factory = Callable[..., Any]  # returns a flax module, see the field that holds it
 Candidates = tuple[tuple[str, Factory], ...]
 Alive = tuple[tuple[str, tuple[tuple[bool, ...], ...]], ...]  # ((cell, [E][O] booleans), ...)
 

@@ -5,6 +5,8 @@ flax, and not which algorithm it serves.
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 from jax import Array
@@ -28,6 +30,6 @@ def weighted_sum() -> Mixing:
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
         del key, step
         gates = gates.astype(x.dtype)
-        return sum(gates[i] * op(x) for i, op in enumerate(ops.values()))
+        return reduce(add, (gates[i] * op(x) for i, op in enumerate(ops.values())))
 
     return Mixing(lambda channels: channels, mix)

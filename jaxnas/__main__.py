@@ -1,0 +1,5 @@
+"""`python -m jaxnas` is `jaxnas`."""
+
+from jaxnas.cli import main
+
+main()

@@ -1,0 +1,225 @@
+"""The command line: `jaxnas search | draw | info`.
+
+Where in the river: the outermost shore. Names become values here and nowhere else.
+"""
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jaxnas import augmentation, drawing, folder
+from jaxnas import data as data_sets
+from jaxnas.epoch import Diverged, steps_per_epoch
+from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
+from jaxnas.hypergradient import finite_difference, first_order, unrolled
+from jaxnas.runner import environment, run
+from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
+from jaxnas.spaces.genotype import Genotype, read
+from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.space import Space
+from jaxnas.stages import Stage
+from jaxnas.strategies import algorithms
+from jaxnas.strategies.algorithms import Strategy
+from jaxnas.strategies.decoding import Decode, argmax_edges, top_edges
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Differentiable neural architecture search: find a cell, look at it, know what it costs.",
+)
+
+
+class SpaceChoice(NamedTuple):
+    """What stands behind the name of a space."""
+
+    make: Callable[..., Space]  # (channels, depth, classes, image=)
+    network: Callable[..., Space]  # the same sizes, for a genotype
+    decode: Callable[[], Decode]
+    depth: int  # of the default search: cells, or cells for each stage
+    official: tuple[int, int]  # (channels, depth) that the papers build networks with
+
+
+_DARTS = (darts_network, top_edges, 5, (36, 20))
+SPACES = {
+    "darts": SpaceChoice(darts, *_DARTS),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5)),
+    "s1": SpaceChoice(s1, *_DARTS),
+    "s2": SpaceChoice(s2, *_DARTS),
+    "s3": SpaceChoice(s3, *_DARTS),
+    "s4": SpaceChoice(s4, *_DARTS),
+}
+STRATEGIES: dict[str, Callable[[int, int], Strategy]] = {  # (steps, steps in an epoch) -> a row of the table
+    "darts": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=unrolled),
+    "darts-first-order": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=first_order()),
+    "darts-official": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=finite_difference),
+}
+
+_STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
+_SPACE = f"What may be built: {', '.join(SPACES)}."
+_DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
+_DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
+_DEPTH = "Cells (darts, s1 to s4) or cells for each stage (nas_bench_201)."
+
+
+@app.command()
+def search(
+    strategy: Annotated[str, typer.Option(help=_STRATEGY)] = "darts",
+    space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
+    dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
+    data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,
+    channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
+    depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
+    fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that everything works.")] = False,
+) -> None:
+    """Search an architecture, and leave a folder with genotype, curves and pictures.
+
+    Without options: exact second-order DARTS on 1,797 handwritten digits, a few minutes on a laptop.
+    """
+    if resume and out is None:
+        raise ValueError("--resume continues the run in a folder: name it with --out.")
+    chosen, row = _named(SPACES, space, "space"), _named(STRATEGIES, strategy, "strategy")
+    dataset_full = data_sets.load(dataset, data_dir)
+    if smoke:
+        epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
+    parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
+    depth = depth or chosen.depth
+    built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
+    steps = steps_per_epoch(len(parts.train.label), batch)
+    settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
+    console = Console()
+    console.print(
+        f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
+        f"{total(supernet_cost(built)).parameters:,} weights, {len(built.skeleton)} layers, "
+        f"{epochs} epochs of {steps} steps; {_device()}."
+    )
+    run(
+        [Stage(row(epochs * steps, steps).replace(decode=chosen.decode()), epochs)],
+        built,
+        parts,
+        jax.random.key(seed),
+        out=out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}",
+        batch=batch,
+        augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
+        settings={**settings, "depth": depth},
+        resume=resume,
+        console=console,
+    )
+
+
+@app.command()
+def draw(
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help="A run's folder, a genotype file, or its text.")],
+    out: Annotated[Path, typer.Option(help="Picture to write, .png or .svg.")] = Path("cells.png"),
+) -> None:
+    """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
+    with folder.explained(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        drawing.save(drawing.draw_cells(_genotype(what)), out)
+    Console().print(f"drawn in [bold]{out}[/bold]")
+
+
+@app.command()
+def info(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="Cost of the network it describes.")
+    ] = None,
+    space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
+    channels: Annotated[int | None, typer.Option(help="Width of the first cells; the papers' unless given.")] = None,
+    depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
+    classes: Annotated[int, typer.Option(help="Number of labels.")] = 10,
+    side: Annotated[int, typer.Option(help="Height and width of the images.")] = 32,
+) -> None:
+    """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
+    console, found = Console(), environment()
+    console.print(f"{_device()}; " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()))
+    genotype = _genotype(what) if what else None
+    chosen = _named(SPACES, genotype.space if genotype else space, "space")
+    image = (side, side, 3)
+    if genotype is None:
+        built = chosen.make(
+            channels or 16, depth or (8 if chosen.make is not nas_bench_201 else 5), classes, image=image
+        )
+        _show_cost(console, f"supernet of {space}", built, supernet_cost(built))
+        return
+    width, layers = channels or chosen.official[0], depth or chosen.official[1]
+    built = chosen.network(width, layers, classes, image=image)
+    _show_cost(console, f"network of this {genotype.space} genotype", built, genotype_cost(genotype, built))
+
+
+def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:
+    table = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
+    for name, cost in {**costs, "all": total(costs)}.items():
+        table.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
+    console.print(
+        f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
+    )
+    console.print(table)
+
+
+def _genotype(what: str) -> Genotype:
+    """From a run's folder, a file, or the text itself."""
+    path = Path(what)
+    try:
+        found = path / "genotype.json" if path.is_dir() else path
+        if found.is_file():
+            return read(found.read_text(encoding="utf-8"))
+        if path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"no genotype.json in {what}: is it the folder of a run?")
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} is not a text file; a genotype is JSON or one of the papers' notations.") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+    return read(what)
+
+
+def _named(table: dict[str, Any], name: str, kind: str):
+    if name not in table:
+        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
+    return table[name]
+
+
+def _device() -> str:
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
+
+
+def keep_compiled_programs() -> None:
+    """Keeps compiled programs in ~/.cache/jaxnas, so that the second start is quick; JAX's own settings win."""
+    if not (os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.values.get("jax_compilation_cache_dir")):
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(base / "jaxnas" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def main() -> None:
+    """Runs a command; what the user can mend is told in one sentence, without a traceback."""
+    keep_compiled_programs()
+    try:
+        app()
+    except (ValueError, OSError, Diverged, ImportError) as error:
+        if os.environ.get("JAXNAS_TRACEBACK"):
+            raise
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("\nstopped; finished epochs are on disk: go on with --out FOLDER --resume.")
+        sys.exit(130)

@@ -1,0 +1,125 @@
+"""A whole epoch as one compiled program: data on the device, steps in a loop, no host in between.
+
+Where in the river: around the step. Knows a `Search` and arrays of images; no files, no progress bars.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxnas.data import Batch, epoch_rows, take
+from jaxnas.hypergradient import Batches
+from jaxnas.search import Search, SearchState
+
+PACE = 2.0  # seconds between two looks of the host at a running epoch
+
+
+class Diverged(ArithmeticError):
+    """A loss that is not a number."""
+
+
+class Program(NamedTuple):
+    """A compiled epoch of a search."""
+
+    run: Callable[..., tuple[SearchState, Any, Array]]  # (state, data, key, start, stop) -> (state, sums, bad step)
+    steps: int  # in an epoch
+    compile_seconds: float
+    memory_bytes: dict[str, int]  # of the compiled program: arguments, outputs, temporaries
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """Steps in which every image is seen once; the last batch is filled up with images already seen."""
+    return -(-images // batch)
+
+
+def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
+    """Compiles any stretch `start <= step < stop` of an epoch, once; the state's buffers are donated.
+
+    Batch t of the epoch is row t of a permutation of each half, drawn from the key; the last batch is filled up from
+    the front of the permutation, so that shapes never change. The validation half starts again when it is shorter.
+
+    Args:
+      search: what to run.
+      data: `Batches(train=Batch of all images, valid=...)`, on the device.
+      batch: images in each of the two batches of a step.
+    """
+    sizes = [half.label.shape[0] for half in data]
+    step = jax.jit(search.step)  # traced once, inlined
+
+    def run(state: SearchState, data: Batches, key: Array, start: Array, stop: Array):
+        keys = jax.random.split(key)
+        rows = [epoch_rows(k, size, batch) for k, size in zip(keys, sizes, strict=True)]
+
+        def batches(i: Array) -> Batches:
+            return Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+
+        def body(i, carry):
+            state, sums, bad = carry
+            at = state.bilevel.step
+            state, metrics = step(state, batches(i))
+            fine = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, state.bilevel.alpha))]
+            bad = jnp.where((bad < 0) & ~jnp.stack(fine).all(), at, bad)
+            return state, jax.tree.map(jnp.add, sums, metrics), bad
+
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, batches(start))[1])
+        return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
+
+    began = time.perf_counter()
+    state = jax.eval_shape(search.init, jax.random.key(0))
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
+    return Program(compiled, steps_per_epoch(sizes[0], batch), time.perf_counter() - began, _memory(compiled))
+
+
+def _memory(compiled) -> dict[str, int]:
+    analysis = compiled.memory_analysis()
+    names = ("argument", "output", "temp") if analysis else ()
+    return {name: int(getattr(analysis, f"{name}_size_in_bytes")) for name in names}
+
+
+def run_epoch(
+    program: Program, state: SearchState, data: Batches, key: Array, tell: Callable[[int, Any], None]
+) -> tuple[SearchState, dict[str, dict[str, float]]]:
+    """One epoch: the state behind it and the mean of each metric over the moves that were made.
+
+    The host looks in about every two seconds, and only to show progress: the numbers do not depend on it.
+
+    Args:
+      program: from `compile_epoch`.
+      state, data, key: where to start, on what, in which order.
+      tell: called with (steps done, metrics so far).
+
+    Raises:
+      Diverged: a loss or an alpha is not a number; says at which step.
+    """
+    done, chunk, sums = 0, 1, None
+    while done < program.steps:
+        stop = min(done + chunk, program.steps)
+        began = time.perf_counter()
+        state, part, bad = program.run(state, data, key, np.int32(done), np.int32(stop))
+        part, bad = jax.device_get((part, bad))
+        if bad >= 0:
+            last = int(state.bilevel.step) - 1
+            raise Diverged(f"a loss or an alpha is not a number at step {int(bad)} (seen at step {last})")
+        chunk = max(1, int((stop - done) * PACE / max(time.perf_counter() - began, 1e-3)))
+        sums = part if sums is None else jax.tree.map(np.add, sums, part)
+        done = stop
+        tell(done, _means(sums))
+    return state, _means(sums)
+
+
+def _means(sums) -> dict[str, dict[str, float]]:
+    """Sums over an epoch -> means over the moves; nothing for a player who rested all the time."""
+    players = {name: s for name, s in sums.items() if s["moves"] > 0}
+    return {name: {k: float(v / s["moves"]) for k, v in s.items() if k != "moves"} for name, s in players.items()}
+
+
+def on_device(train: Batch, valid: Batch) -> Batches:
+    """Both halves of a split on the default device, as they are stored."""
+    return Batches(*jax.device_put((Batch(*train), Batch(*valid))))

@@ -1,0 +1,150 @@
+"""A run's folder: what is written when, so that nothing is lost.
+
+Where in the river: below it, beside `checkpoint`. Knows files and genotypes; no search. Layout:
+
+    config.json     what was asked for; whoever creates it owns the folder
+    metrics.jsonl   one line for each finished epoch, with its genotype
+    scores.npz      scores of every epoch, {cell: [T, E, O]}
+    genotype.json   the genotype of the last finished epoch
+    checkpoints/    the whole state of the last two epochs
+    result.json     what came out, once the search is over
+    cells.png  alpha.png  curves.png
+"""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnas import drawing
+from jaxnas.spaces.genotype import from_json
+from jaxnas.spaces.space import CellGates, Space
+
+Record = dict[str, Any]
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turns a full disk, or a folder that may not be written, into an error that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            advice = f"no space left for the run in {folder}: free some, then go on with --resume."
+            raise OSError(errno.ENOSPC, advice) from error
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+            advice = f"{folder} cannot be written ({os.strerror(number)}): choose another folder with --out."
+            raise OSError(number, advice) from error
+        raise
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes a folder this run's own.
+
+    Raises:
+      FileExistsError: where another run lives in it, or anything else lies there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"{folder} is in use: choose another folder with --out, or continue the run in it with --resume.",
+        )
+    try:
+        with open(folder / "config.json", "x", encoding="utf-8") as file:
+            file.write(json.dumps(config, indent=2) + "\n")
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, f"{folder} was taken by another run at this moment.") from None
+
+
+def check_same(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses to continue a run that was started with another configuration.
+
+    Raises:
+      ValueError: says which settings differ, and how.
+      FileNotFoundError: where no run was started.
+    """
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(errno.ENOENT, f"no run to continue in {folder}: leave out --resume to start one.")
+    before, now = json.loads((folder / "config.json").read_text()), json.loads(json.dumps(config))
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        told = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
+        raise ValueError(f"the run in {folder} was started otherwise: {told}. Give the same settings to --resume.")
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file at once: readers see the old text or the new one, never a part."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def append(folder: Path, record: Record, scores: CellGates) -> None:
+    """Adds a finished epoch: its line, its scores and its genotype."""
+    history = read_scores(folder)
+    grown = {
+        cell: np.concatenate([history[cell], np.asarray(gates.ops)[None]]) if cell in history else gates.ops[None]
+        for cell, gates in scores.items()
+    }
+    _write_scores(folder, grown)
+    lines = [json.dumps(old) for old in read_records(folder)]
+    write(folder / "metrics.jsonl", "\n".join([*lines, json.dumps(record)]) + "\n")
+    write(folder / "genotype.json", json.dumps(record["genotype"]) + "\n")
+
+
+def read_records(folder: Path) -> list[Record]:
+    """The finished epochs, oldest first; a last line that a crash cut short is passed over."""
+    path = folder / "metrics.jsonl"
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def read_scores(folder: Path) -> dict[str, np.ndarray]:
+    """{cell: [T, E, O]} of the finished epochs; {} where there are none."""
+    path = folder / "scores.npz"
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        return {cell: arrays[cell] for cell in arrays.files}
+
+
+def _write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
+    part = folder / "scores.part.npz"
+    np.savez_compressed(part, allow_pickle=False, **scores)
+    os.replace(part, folder / "scores.npz")
+
+
+def rewind(folder: Path, epochs: int) -> list[Record]:
+    """Forgets everything after so many epochs, and gives the records that stay."""
+    records, scores = read_records(folder)[:epochs], read_scores(folder)
+    if scores:
+        _write_scores(folder, {cell: table[:epochs] for cell, table in scores.items()})
+    write(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    return records
+
+
+def draw(folder: Path, space: Space, records: Sequence[Record]) -> list[Path]:
+    """Pictures of the last genotype's cells, of alpha over time and of the curves; the files written."""
+    figures = {
+        "cells.png": drawing.draw_cells(from_json(json.dumps(records[-1]["genotype"]))),
+        "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
+        "curves.png": drawing.draw_curves(records),
+    }
+    for name, figure in figures.items():
+        drawing.save(figure, folder / name)
+    return [folder / name for name in figures]

@@ -1,0 +1,103 @@
+"""What a person sees while a search runs: one bar for the epoch, one row for each finished one.
+
+Where in the river: outside. Knows numbers and a terminal; no arrays.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from jaxnas.spaces.genotype import Genotype
+
+_COLUMNS = "epoch   train loss   acc   valid loss   acc   entropy  skips   images/s   time left"
+
+
+class Show(NamedTuple):
+    """The two things that a loop has to tell."""
+
+    epoch: Callable[[int], Callable[[int, Any], None]]  # epoch -> (steps done, metrics so far) -> None
+    row: Callable[[Mapping[str, Any]], None]  # record of a finished epoch -> None
+
+
+class _Left(ProgressColumn):
+    """Time left for all epochs of the stage."""
+
+    def render(self, task) -> Text:
+        seconds = task.time_remaining
+        return Text("" if seconds is None else f"{duration(seconds)} left")
+
+
+@contextlib.contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """A spinner with a clock (a line of text where the output is no terminal)."""
+    if not console.is_terminal:
+        console.print(what)
+        yield
+        return
+    with Progress(TextColumn("[bold]{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+@contextlib.contextmanager
+def shown(console: Console, steps: int, epochs: int) -> Iterator[Show]:
+    """A progress bar over all steps of a stage, and a table that grows above it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), _Left())
+    console.print(_COLUMNS, style="bold", highlight=False)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=steps * epochs, told="")
+        yield Show(
+            lambda epoch: _teller(bar, task, epoch, steps, epochs), lambda record: _row(console, bar, task, record)
+        )
+
+
+def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int) -> Callable[[int, Any], None]:
+    before = (epoch - 1) * steps
+
+    def tell(done: int, means: Mapping[str, Mapping[str, float]]) -> None:
+        told = f"step {done}/{steps}  " + "  ".join(f"{name} loss {m['loss']:.3f}" for name, m in means.items())
+        bar.update(task, completed=before + done, description=f"epoch {epoch}/{epochs}", told=told)
+
+    return tell
+
+
+def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any]) -> None:
+    number = lambda name, form, width: format(record[name], form) if name in record else "-".rjust(width)
+    left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
+    text = (
+        f"{record['epoch']:5d}   {number('train_loss', '10.4f', 10)} {number('train_accuracy', '5.1%', 6):>6}"
+        f"   {number('valid_loss', '10.4f', 10)} {number('valid_accuracy', '5.1%', 6):>6}"
+        f"   {record['alpha_entropy']:6.4f}  {record['skips']:5d}   {record['images_per_second']:8.0f}"
+        f"   {duration(left) if left is not None else '-':>9}"
+    )
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def show_end(
+    console: Console, out: Path, genotype: Genotype, seconds: Mapping[str, float], pictures: list[Path]
+) -> None:
+    """The genotype, where the time went, and where everything lies."""
+    console.print()
+    for cell in genotype.names:
+        console.print(f"[bold]{cell}[/bold]", highlight=False)
+        for choice in genotype.edges(cell):
+            console.print(f"  {choice.source} -> {choice.target}  {choice.op}", highlight=False)
+    times = (
+        f"{duration(seconds['total'])} in all: {seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s searching"
+    )
+    console.print(f"\n{times}. Everything lies in [bold]{out}[/bold]; look at {', '.join(p.name for p in pictures)}.")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

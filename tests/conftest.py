@@ -1,0 +1,40 @@
+"""Every test runs with 8 CPU devices, strict promotion, and compiled programs kept between tests and runs."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+CACHE = os.environ.get("JAXNAS_TEST_CACHE", str(Path(tempfile.gettempdir()) / "jaxnas-test-cache"))
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture
+def key():
+    """A fixed key."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def tiny_space():
+    """The DARTS space with three cells, two channels, three operations and 8x8 images: compiles in seconds."""
+    from jaxnas.spaces.darts import SEARCHED, darts
+
+    kept = ("none", "skip_connect", "sep_conv_3x3")
+    space = darts(channels=2, layers=3, classes=4, image=(8, 8, 3))
+    return space.replace(ops=tuple(op for op in SEARCHED if op[0] in kept))
+
+
+@pytest.fixture
+def x64():
+    """Float64 inside one test."""
+    with jax.enable_x64(True):
+        yield

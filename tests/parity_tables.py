@@ -1,0 +1,89 @@
+"""Discretisation, schedules and counts: what needs no gradient."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from parity_lines import Line, close, equal
+
+from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
+from jaxnas.spaces.darts import darts
+from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
+from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.space import Space
+from jaxnas.strategies.algorithms import cosine
+from jaxnas.strategies.decoding import argmax_edges, top_edges
+from jaxnas.strategies.relaxation import softmax
+
+
+def decoded(space: Space, decode: Callable, alphas: Mapping[str, list]):
+    scores = softmax().mean({c: jnp.asarray(a, jnp.float32) for c, a in alphas.items()}, space)
+    return decode(scores, space)
+
+
+def darts_decoding_file(data: Mapping) -> Iterator[Line]:
+    """Genotypes of the DARTS rule; ties included."""
+    space = darts(channels=4, layers=3)
+    yield equal("operations", list(space.op_names), data["primitives"])
+    for group in ("cases", "tie_cases"):
+        for i, case in enumerate(data.get(group, ())):
+            ours = decoded(space, top_edges(2), {c: case[f"alphas_{c}"] for c in space.cells})
+            for cell in space.cells:
+                found = [[choice.op, choice.source] for choice in ours.edges(cell)]
+                yield equal(f"{group} {i}, {cell}", found, case["genotype"][cell])
+                yield equal(f"{group} {i}, {cell} outputs", list(ours.concat(cell)), case["genotype"][f"{cell}_concat"])
+
+
+def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
+    """Architecture strings of NAS-Bench-201; ties included."""
+    space = nas_bench_201(channels=4, cells_per_stage=1)
+    yield equal("operations", list(space.op_names), data["space"])
+    for group in ("cases", "tie_cases"):
+        for i, case in enumerate(data.get(group, ())):
+            ours = to_nas_bench_201(decoded(space, argmax_edges(), {"cell": case["alphas"]}))
+            yield equal(f"{group} {i}", ours, case["arch"])
+            yield equal(f"{group} {i} read back", to_nas_bench_201(from_nas_bench_201(case["arch"])), case["arch"])
+
+
+def schedules_file(data: Mapping) -> Iterator[Line]:
+    """Cosine learning rates by epoch, with one step in an epoch and with seven."""
+    for name, theirs in data["cosine_lr"].items():
+        ends = re.search(r"\(([\d.]+)->([\d.]+)", name)
+        start, end = (float(x) for x in ends.groups() if x)
+        for each in (1, 7):
+            rate = cosine(start, end, len(theirs) * each, every=each)
+            ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
+            wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
+            yield close(f"cosine {name}, {each} steps an epoch", ours, wanted)
+
+
+def counts_file(data: Mapping) -> Iterator[Line]:
+    """Parameters and multiply-adds of search networks, in all and by part; and of NAS-Bench-201's children."""
+    for name, theirs in data["search_networks"].items():
+        space, width = counted_space(theirs)
+        costs = supernet_cost(space, width)
+        ours = total(costs)
+        yield equal(f"{name}: parameters", ours.parameters, theirs["params_weights"])
+        if "macs_32x32" in theirs:
+            yield equal(f"{name}: multiply-adds", ours.multiply_adds, theirs["macs_32x32"])
+        known = {"classifier": "head"} if "lastact" not in theirs["per_part"] else {}
+        for part_name, count in theirs["per_part"].items():
+            key = known.get(part_name, part_name)
+            if key in costs:
+                yield equal(f"{name}: {part_name}", costs[key].parameters, count)
+    for child in data.get("nas_bench_201_children", ()):
+        network = nas_bench_201_network(child["C"], child["N"], child["classes"])
+        cost = total(genotype_cost(from_nas_bench_201(child["arch"]), network))
+        yield equal(f"{child['arch']}: parameters", cost.parameters, child["params"])
+        yield equal(f"{child['arch']}: multiply-adds", cost.multiply_adds, child["macs"])
+
+
+def counted_space(theirs: Mapping) -> tuple[Space, Callable[[int], int]]:
+    if "N" in theirs:
+        return nas_bench_201(theirs["C"], theirs["N"], theirs["classes"]), lambda channels: channels
+    space = darts(theirs["C"], theirs["layers"], theirs["classes"])
+    if "switches_normal" in theirs:
+        space = space.with_alive({cell: theirs[f"switches_{cell}"] for cell in space.cells})
+    divisor = theirs.get("K", 1)
+    return space, lambda channels: channels // divisor

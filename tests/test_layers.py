@@ -1,0 +1,147 @@
+"""What each module may know: the imports of every file, compared with one table."""
+
+import ast
+import sys
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import jaxnas
+
+ROOT = Path(jaxnas.__file__).parent
+ANYTHING = ("*",)
+SPACES, STRATEGIES = "spaces.*", "strategies.*"
+SLOTS = ("strategies.relaxation", "strategies.mixing", "strategies.penalty", "strategies.decoding")
+ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from inside jaxnas
+    "spaces.space": (),
+    "spaces.genotype": (),
+    "spaces.depthwise": (),
+    "spaces.ops": ("spaces.depthwise",),
+    "spaces.plan": ("spaces.space",),
+    "spaces.networks": ("spaces.plan", "spaces.space", "strategies.mixing"),
+    "spaces.darts": ("spaces.ops", "spaces.space"),
+    "spaces.nas_bench_201": ("spaces.ops", "spaces.space"),
+    "strategies.relaxation": ("spaces.space",),
+    "strategies.mixing": (),
+    "strategies.penalty": ("spaces.space",),
+    "strategies.decoding": ("spaces.genotype", "spaces.space"),
+    "hypergradient": (),
+    "bilevel": ("hypergradient",),
+    "strategies.algorithms": ("bilevel", "hypergradient", *SLOTS),
+    "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
+    "stages": (SPACES, STRATEGIES),
+    "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
+    "interop": (SPACES, "strategies.mixing"),
+    "datasets.prepared": (),
+    "data": ("datasets.prepared",),
+    "augmentation": ("data",),
+    "drawing": ("spaces.genotype",),
+    "checkpoint": ("search",),
+    "report": ANYTHING,
+    "runner": ANYTHING,  # but not the command line, below
+    "cli": ANYTHING,
+    "": ANYTHING,  # jaxnas/__init__.py
+    "spaces": (),
+    "strategies": (),
+    "evaluation": (),
+    "datasets": (),
+}
+OUTSIDE = {  # modules that may import only these packages besides the standard library
+    "strategies.mixing": {"jax"},
+    "hypergradient": {"jax", "optax"},
+    "bilevel": {"jax", "optax"},
+}
+MAY_PRINT = ("runner", "cli", "report")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """The parsed file of a module."""
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def imported(module: str, nodes) -> set[str]:
+    """Absolute names of what import statements reach: modules where they name modules, else module.object."""
+    package = ("jaxnas." + module).rstrip(".").split(".")
+    if FILES[module].name != "__init__.py":
+        package = package[:-1]
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{source}.{alias.name}" for alias in node.names}
+    return names
+
+
+def inside(module: str, nodes) -> set[str]:
+    """Modules of jaxnas that import statements reach, without the leading `jaxnas.`."""
+    found = set()
+    for name in imported(module, nodes):
+        head, _, rest = name.partition(".")
+        if head == "jaxnas":
+            found.add(rest if rest in FILES else rest.rpartition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_imports_what_its_row_allows(module):
+    assert module in ALLOWED, f"jaxnas.{module} has no row: add one to the table in {Path(__file__).name}."
+    found = inside(module, ast.walk(tree(module)))
+    wrong = {name for name in found if not any(fnmatchcase(name, pattern) for pattern in ALLOWED[module])}
+    assert not wrong, f"jaxnas.{module} may not import {', '.join(sorted(wrong))}; its row: {ALLOWED[module]}."
+
+
+def test_the_runner_does_not_know_the_command_line():
+    assert "runner" not in FILES or "cli" not in inside("runner", ast.walk(tree("runner")))
+
+
+@pytest.mark.parametrize("module", OUTSIDE)
+def test_pure_modules_import_nothing_more(module):
+    packages = {name.partition(".")[0] for name in imported(module, ast.walk(tree(module)))} - {"jaxnas"}
+    assert packages - sys.stdlib_module_names <= OUTSIDE[module]
+    assert "jax" in packages  # the file was read
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_heavy_import_and_no_print(module):
+    """TensorFlow and PyTorch are imported where they are used; only what faces the user prints."""
+    top = {name.partition(".")[0] for name in imported(module, at_import(tree(module).body))}
+    assert not top & {"tensorflow", "tensorflow_datasets", "torch", "torchvision"}
+    if module not in MAY_PRINT:
+        calls = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+        lines = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not lines, f"jaxnas.{module} prints in lines {lines}; only {', '.join(MAY_PRINT)} may."
+
+
+def at_import(body):
+    """Statements that run when a module is imported: everything but the bodies of functions."""
+    for node in body:
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from at_import([child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)])
+            yield from at_import(getattr(node, "handlers", []))
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_file_is_long(module):
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_the_checks_see_every_form_of_import():
+    nodes = ast.parse(
+        "import jaxnas.search\nfrom jaxnas.spaces import ops\nfrom jaxnas.spaces.space import Space\n"
+        "from . import data\nfrom .spaces.plan import plan\nif True:\n    import torch.nn\n"
+        "try:\n    pass\nexcept ImportError:\n    import tensorflow\ndef f():\n    import os\n"
+    ).body
+    assert inside("search", nodes) == {"search", "spaces.ops", "spaces.space", "data", "spaces.plan"}
+    names = imported("search", at_import(nodes))
+    assert {"torch.nn", "tensorflow"} <= names and "os" not in names

@@ -1,0 +1,326 @@
+"""What a bound search promises: one trace, a stable state, keys that decide everything, seeds and devices side by side.
+
+Compiled steps are kept for the whole file (spaces are values), and drawn from nowhere else.
+"""
+
+from functools import cache, partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxnas.data import Batch
+from jaxnas.hypergradient import Batches, first_order, unrolled
+from jaxnas.search import SearchState, bind
+from jaxnas.spaces.darts import darts, s1
+from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.strategies.algorithms import darts as darts_row
+from jaxnas.strategies.decoding import argmax_edges
+from jaxnas.strategies.penalty import entropy
+
+ORDERS = {"first": first_order(), "exact second": unrolled}
+orders = pytest.mark.parametrize("order", ORDERS)
+STEPS = 3
+
+
+def strategy(order="first"):
+    """The row of DARTS for a search of ten steps."""
+    return darts_row(10, hypergradient=ORDERS[order])
+
+
+@cache
+def searched(space, order):
+    """(search, jitted init, jitted step that complains about a second trace)."""
+    search = bind(strategy(order), space)
+    return search, jax.jit(search.init), jax.jit(chex.assert_max_traces(search.step, n=1))
+
+
+def batches_of(space, steps=STEPS, size=4, seed=0):
+    """Random batches of four images for some steps, stacked."""
+    rng = np.random.default_rng(seed)
+
+    def draw():
+        images = rng.normal(size=(steps, size, *space.image)).astype(np.float32)
+        return Batch(images, rng.integers(space.classes, size=(steps, size)).astype(np.int32))
+
+    return Batches(draw(), draw())
+
+
+def at(tree, i):
+    """Entry i of every array."""
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+@cache
+def walked(space, order, seed):
+    """[(state, metrics of the step to it)] of a loop of jitted steps; the first has none."""
+    _, init, step = searched(space, order)
+    path, data = [(init(jax.random.key(seed)), None)], batches_of(space)
+    for i in range(STEPS):
+        path.append(step(path[-1][0], at(data, i)))
+    return path
+
+
+def plain(tree):
+    """The same tree with keys as integers."""
+    is_key = lambda a: jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda a: np.asarray(jax.random.key_data(a) if is_key(a) else a), tree)
+
+
+def assert_close(a, b, **tolerance):
+    """Equal trees within a tolerance."""
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), plain(a), plain(b))
+
+
+@orders
+def test_state_keeps_its_structure(tiny_space, order):
+    """Traced once for all steps of all seeds; same tree, shapes and types after each; alpha and weights move."""
+    path = walked(tiny_space, order, 0)
+    describe = lambda tree: (jax.tree.structure(tree), [(a.shape, a.dtype) for a in jax.tree.leaves(tree)])
+    for i, (state, _) in enumerate(path):
+        assert isinstance(state, SearchState)
+        assert describe(state) == describe(path[0][0])
+        assert state.bilevel.step == i and state.bilevel.step.dtype == np.int32
+        assert np.array_equal(plain(state.key), plain(path[0][0].key))
+    for (before, _), (after, _) in zip(path, path[1:], strict=False):
+        for cell in tiny_space.cells:
+            moved = np.abs(after.bilevel.alpha[cell] - before.bilevel.alpha[cell])
+            assert 1e-5 < moved.max() < 1e-3  # Adam with a rate of 3e-4
+        stem = lambda state: np.asarray(state.bilevel.weights["stem"]["conv"]["kernel"])
+        assert np.abs(stem(after) - stem(before)).max() > 1e-6
+
+
+@orders
+def test_metrics(tiny_space, order):
+    """Losses, accuracies and gradient norms of both levels: finite scalars of plausible size."""
+    for _, metrics in walked(tiny_space, order, 0)[1:]:
+        assert set(metrics) == {"train", "valid"}
+        for level in metrics.values():
+            assert set(level) == {"loss", "accuracy", "grad_norm"}
+            chex.assert_shape(list(level.values()), ())
+            chex.assert_tree_all_finite(level)
+            assert level["accuracy"] * 4 in range(5)
+            assert 0.1 < level["loss"] < 10 and 1e-3 < level["grad_norm"] < 1e3
+
+
+def test_metrics_are_the_losses_at_the_state(tiny_space):
+    """First order: the outer loss at the old weights and alpha, the inner one at the old weights and the new alpha."""
+    search, _, _ = searched(tiny_space, "first")
+    (before, _), (after, metrics) = walked(tiny_space, "first", 0)[:2]
+    data, s = at(batches_of(tiny_space), 0), before.bilevel
+
+    @jax.jit
+    def losses(state, new_alpha, data):
+        problem = search.problem(state)
+        inner = problem.inner(state.bilevel.weights, new_alpha, data.train)
+        return inner[0], problem.outer(state.bilevel.weights, state.bilevel.alpha, data.valid)[0]
+
+    inner, outer = losses(before, after.bilevel.alpha, data)
+    np.testing.assert_allclose(metrics["train"]["loss"], inner, rtol=1e-5)
+    np.testing.assert_allclose(metrics["valid"]["loss"], outer, rtol=1e-5)
+    assert s.step == 0 and inner != outer
+
+
+@orders
+def test_the_key_decides_everything(tiny_space, order):
+    first, other = walked(tiny_space, order, 0), walked(tiny_space, order, 1)
+    _, init, step = searched(tiny_space, order)
+    state, data = init(jax.random.key(0)), batches_of(tiny_space)
+    for i in range(STEPS):
+        state, metrics = step(state, at(data, i))
+    jax.tree.map(np.testing.assert_array_equal, plain((state, metrics)), plain(first[-1]))
+    assert np.abs(first[-1][0].bilevel.alpha["normal"] - other[-1][0].bilevel.alpha["normal"]).max() > 1e-4
+    assert first[-1][1]["train"]["loss"] != other[-1][1]["train"]["loss"]
+
+
+@orders
+def test_scanned_steps_of_two_seeds_equal_loops(tiny_space, order):
+    """`lax.scan` over steps inside `vmap` over seeds, against one step after another, one seed after another."""
+    search, init, _ = searched(tiny_space, order)
+    data = batches_of(tiny_space)
+    states = [init(jax.random.key(seed)) for seed in (0, 1)]
+    together = jax.tree.map(lambda *xs: jnp.stack(xs), *states)
+    epoch = jax.jit(jax.vmap(partial(jax.lax.scan, search.step), (0, None)))
+    ended, metrics = epoch(together, data)
+    for seed in (0, 1):
+        path = walked(tiny_space, order, seed)
+        alpha = lambda state: state.bilevel.alpha
+        assert_close(alpha(at(ended, seed)), alpha(path[-1][0]), rtol=1e-4, atol=2e-6)
+        assert_close(at(ended, seed).bilevel.weights, path[-1][0].bilevel.weights, rtol=1e-3, atol=2e-5)
+        for i in range(STEPS):
+            assert_close(jax.tree.map(lambda a, at=(seed, i): a[at], metrics), path[i + 1][1], rtol=1e-3, atol=1e-5)
+
+
+def test_scanned_steps_equal_a_loop(tiny_space):
+    search, init, _ = searched(tiny_space, "first")
+    ended, _ = jax.jit(partial(jax.lax.scan, search.step))(init(jax.random.key(0)), batches_of(tiny_space))
+    assert_close(ended, walked(tiny_space, "first", 0)[-1][0], rtol=1e-5, atol=1e-6)
+
+
+@orders
+def test_scores_and_genotype(tiny_space, order):
+    """Gates [E, O] that sum to one on each edge; two edges for each node, none of them `none`."""
+    search, _, _ = searched(tiny_space, order)
+    state = walked(tiny_space, order, 0)[-1][0]
+    scores = search.scores(state)
+    assert set(scores) == set(tiny_space.cells)
+    for cell, gates in scores.items():
+        chex.assert_shape(gates.ops, (14, 3))
+        np.testing.assert_allclose(gates.ops.sum(-1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(gates.edges, np.ones(14))
+        alpha = np.exp(np.asarray(state.bilevel.alpha[cell], np.float64))
+        np.testing.assert_allclose(gates.ops, alpha / alpha.sum(-1, keepdims=True), rtol=1e-5)
+    found = search.genotype(state)
+    assert found.space == "darts" and found.names == tiny_space.cells
+    for cell in tiny_space.cells:
+        assert found.concat(cell) == tiny_space.outputs
+        assert [choice.target for choice in found.edges(cell)] == [2, 2, 3, 3, 4, 4, 5, 5]
+        assert {(c.source, c.target) for c in found.edges(cell)} <= set(tiny_space.edges)
+        assert {choice.op for choice in found.edges(cell)} <= {"skip_connect", "sep_conv_3x3"}
+
+
+def test_a_penalty_changes_the_outer_loss_only(tiny_space):
+    """Outer loss plus 0.7 times the mean entropy in nats; the reported losses are without it."""
+    penalised = strategy().replace(penalty=entropy(lambda step: jnp.float32(0.7)))
+    state, data = walked(tiny_space, "first", 0)[0][0], at(batches_of(tiny_space), 0)
+
+    def losses(search):
+        problem, s = search.problem(state), state.bilevel
+        inner, outer = (f(s.weights, s.alpha, data.valid) for f in (problem.inner, problem.outer))
+        return inner, outer
+
+    without, with_it = jax.jit(lambda: [losses(bind(s, tiny_space)) for s in (strategy(), penalised)])()
+    (inner, report), (outer, _) = without
+    (inner_with, report_with), (outer_with, report_outer) = with_it
+    gates = [g.ops for g in searched(tiny_space, "first")[0].scores(state).values()]
+    nats = -np.mean([np.sum(g * np.log(g), -1) for g in np.asarray(gates, np.float64)])
+    np.testing.assert_allclose(outer_with - outer, 0.7 * nats, rtol=1e-4)
+    np.testing.assert_allclose(inner_with, inner, rtol=1e-6)
+    np.testing.assert_allclose(inner, outer, rtol=1e-6)
+    np.testing.assert_allclose([report_with["loss"], report_outer["loss"]], report["loss"], rtol=1e-6)
+
+
+def test_devices_agree(tiny_space):
+    """Two devices with different images: states stay the same on both; gradients are averaged before the steps."""
+    search = bind(strategy(), tiny_space, axis_name="data")
+    _, init, _ = searched(tiny_space, "first")
+    state, data = init(jax.random.key(0)), at(batches_of(tiny_space, 1, size=8), 0)
+    mesh, split, whole = Mesh(jax.devices()[:2], "data"), PartitionSpec("data"), PartitionSpec()
+    shard = jax.jit(
+        jax.shard_map(
+            lambda s, b: jax.tree.map(lambda a: a[None], search.step(s, b)),
+            mesh=mesh,
+            in_specs=(whole, split),
+            out_specs=split,
+            check_vma=False,
+        )
+    )
+    (ended, metrics) = shard(state, data)
+    for leaf in jax.tree.leaves(plain((ended, metrics))):
+        assert leaf.shape[0] == 2
+        np.testing.assert_array_equal(leaf[0], leaf[1])
+    # each device's losses are those of its own half under one device's step
+    _, _, step = searched(tiny_space, "first")
+    halves = [step(state, jax.tree.map(lambda a, i=i: a[4 * i : 4 * i + 4], data))[1] for i in range(2)]
+    mean = np.mean([half["valid"]["loss"] for half in halves])
+    np.testing.assert_allclose(metrics["valid"]["loss"][0], mean, rtol=1e-5)
+    moved = at(ended, 0).bilevel.alpha["normal"] - state.bilevel.alpha["normal"]
+    assert np.abs(moved).max() > 1e-5
+
+
+def test_pixel_noise_differs_between_devices_and_steps(tiny_space):
+    """The key of augmentation folds in the device, the step and the level; without an axis there is no device."""
+    seen = {}
+
+    def losses(axis_name):
+        def augment(key, images):
+            return images + jax.random.normal(key, images.shape)
+
+        search = bind(strategy(), tiny_space, axis_name=axis_name, augment=augment)
+
+        def one(state, batch):
+            s = state.bilevel
+            problem = search.problem(state)
+            return problem.inner(s.weights, s.alpha, batch)[0], problem.outer(s.weights, s.alpha, batch)[0]
+
+        return one
+
+    state, batch = walked(tiny_space, "first", 0)[0][0], at(batches_of(tiny_space), 0).train
+    later = state._replace(bilevel=state.bilevel._replace(step=jnp.int32(1)))
+    two = jax.tree.map(lambda a: np.stack([a, a]), batch)
+    mapped = jax.jit(jax.vmap(losses("data"), (None, 0), axis_name="data"))
+    for name, start in (("now", state), ("later", later)):
+        inner, outer = mapped(start, two)
+        seen |= {(name, "inner", d): float(inner[d]) for d in (0, 1)}
+        seen |= {(name, "outer", d): float(outer[d]) for d in (0, 1)}
+    assert len({round(loss, 5) for loss in seen.values()}) == 8
+
+
+# ------------------------------------------------------------------------------------- other spaces
+
+
+def test_nas_bench_201_keeps_every_edge():
+    space = nas_bench_201(2, 1, 4, image=(8, 8, 3))
+    search = bind(strategy().replace(decode=argmax_edges()), space)
+    state, data = jax.jit(search.init)(jax.random.key(0)), at(batches_of(space, 1), 0)
+    ended, metrics = jax.jit(search.step)(state, data)
+    chex.assert_tree_all_finite(metrics)
+    assert np.abs(ended.bilevel.alpha["cell"] - state.bilevel.alpha["cell"]).max() > 1e-5
+    found = search.genotype(ended)
+    assert found.space == "nas_bench_201"
+    assert [(c.source, c.target) for c in found.edges("cell")] == list(space.edges)
+    best = np.asarray(ended.bilevel.alpha["cell"]).argmax(-1)
+    assert [choice.op for choice in found.edges("cell")] == [space.op_names[o] for o in best]
+
+
+def test_dead_operations_have_no_influence():
+    """S1: their alpha gets no gradient (L2 decay alone moves it), and its value changes nothing else."""
+    space = s1(2, 3, 4, image=(8, 8, 3))
+    search = bind(strategy(), space)
+    state, data = jax.jit(search.init)(jax.random.key(0)), at(batches_of(space, 1), 0)
+    dead = {cell: ~space.mask(cell) for cell in space.cells}
+    step = jax.jit(lambda s, b: (search.step(s, b), jax.grad(outer)(s.bilevel.alpha, s, b)))
+
+    def outer(alpha, state, data):
+        return search.problem(state).outer(state.bilevel.weights, alpha, data.valid)[0]
+
+    (ended, metrics), grads = step(state, data)
+    for cell in space.cells:
+        np.testing.assert_array_equal(grads[cell][dead[cell]], 0)
+        assert (np.abs(grads[cell][~dead[cell]]) > 0).mean() > 0.9
+        np.testing.assert_array_equal(search.scores(ended)[cell].ops[dead[cell]], 0)
+    far = {c: jnp.where(dead[c], 1e4, a) for c, a in state.bilevel.alpha.items()}
+    (other, metrics_far), grads_far = step(state._replace(bilevel=state.bilevel._replace(alpha=far)), data)
+    jax.tree.map(np.testing.assert_array_equal, metrics, metrics_far)
+    jax.tree.map(np.testing.assert_array_equal, grads, grads_far)
+    jax.tree.map(np.testing.assert_array_equal, ended.bilevel.weights, other.bilevel.weights)
+    for cell in space.cells:
+        alpha = [np.asarray(s.bilevel.alpha[cell])[~dead[cell]] for s in (ended, other)]
+        np.testing.assert_array_equal(*alpha)
+    found = search.genotype(other)
+    assert found == search.genotype(ended) and found.space == "s1"
+    for cell in space.cells:
+        rows = {edge: set(np.flatnonzero(row)) for edge, row in zip(space.edges, space.mask(cell), strict=True)}
+        for choice in found.edges(cell):
+            assert space.op_names.index(choice.op) in rows[choice.source, choice.target]
+
+
+def test_bind_refuses_what_it_cannot_read(tiny_space):
+    """Images of another size and labels of another shape fail when the step is traced."""
+    search, init, _ = searched(tiny_space, "first")
+    state, data = jax.eval_shape(search.init, jax.random.key(0)), at(batches_of(tiny_space), 0)
+    wide = jax.tree.map(lambda b: b._replace(image=np.zeros((4, 8, 12, 3), np.float32)), data, is_leaf=is_batch)
+    with pytest.raises(ValueError, match=r"images have shape \(4, 8, 12, 3\)"):
+        jax.eval_shape(search.step, state, wide)
+    short = jax.tree.map(lambda b: b._replace(label=b.label[:3]), data, is_leaf=is_batch)
+    with pytest.raises(AssertionError):
+        jax.eval_shape(search.step, state, short)
+    assert darts(2, 3) != tiny_space
+
+
+def is_batch(node):
+    """Whether a node is one batch."""
+    return isinstance(node, Batch)
