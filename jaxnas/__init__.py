@@ -1,0 +1,52 @@
+"""Differentiable neural architecture search in JAX: every method a row of one table.
+
+The public names, in the order in which data flows:
+
+    jn.spaces      what may be built        jn.darts(steps)       a row of the table (a Strategy)
+    jn.relaxation  alpha -> gates           jn.mixing             gates -> output of an edge
+    jn.penalty     gates -> extra loss      jn.decoding           scores -> genotype
+    jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
+"""
+
+from jaxnas import augmentation as augmentation
+from jaxnas import data as data
+from jaxnas import drawing as drawing
+from jaxnas import interop as interop
+from jaxnas import spaces as spaces
+from jaxnas.bilevel import Solver as Solver
+from jaxnas.bilevel import after as after
+from jaxnas.bilevel import alternating as alternating
+from jaxnas.bilevel import always as always
+from jaxnas.bilevel import every as every
+from jaxnas.bilevel import joint as joint
+from jaxnas.data import Batch as Batch
+from jaxnas.epoch import Diverged as Diverged
+from jaxnas.evaluation import cost as cost
+from jaxnas.hypergradient import Batches as Batches
+from jaxnas.hypergradient import Problem as Problem
+from jaxnas.hypergradient import conjugate_gradient as conjugate_gradient
+from jaxnas.hypergradient import finite_difference as finite_difference
+from jaxnas.hypergradient import first_order as first_order
+from jaxnas.hypergradient import neumann as neumann
+from jaxnas.hypergradient import through as through
+from jaxnas.hypergradient import two_losses as two_losses
+from jaxnas.hypergradient import unrolled as unrolled
+from jaxnas.runner import Result as Result
+from jaxnas.runner import run as run
+from jaxnas.search import Search as Search
+from jaxnas.search import bind as bind
+from jaxnas.spaces import genotype as genotype
+from jaxnas.spaces import ops as ops
+from jaxnas.spaces.genotype import Genotype as Genotype
+from jaxnas.spaces.networks import supernet as supernet
+from jaxnas.spaces.space import Gates as Gates
+from jaxnas.spaces.space import Layer as Layer
+from jaxnas.spaces.space import Space as Space
+from jaxnas.spaces.space import dag as dag
+from jaxnas.stages import Stage as Stage
+from jaxnas.strategies import decoding as decoding
+from jaxnas.strategies import mixing as mixing
+from jaxnas.strategies import penalty as penalty
+from jaxnas.strategies import relaxation as relaxation
+from jaxnas.strategies.algorithms import Strategy as Strategy
+from jaxnas.strategies.algorithms import darts as darts

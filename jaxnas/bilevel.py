@@ -33,6 +33,7 @@ from jaxnas.hypergradient import (
     Problem,
     Weights,
     first_order,
+    move,
     one_pass,
     stay,
 )
@@ -112,8 +113,8 @@ def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTran
 
     def step(problem: Problem, state: BilevelState, batches: Batches) -> tuple[BilevelState, Metrics]:
         (_, metrics), grads = one_pass(problem, OUTER, state.weights, state.alpha, batches.train)
-        weights, weights_opt = _move(weights_tx, grads[0], state.weights_opt, state.weights)
-        alpha, alpha_opt = _move(alpha_tx, grads[1], state.alpha_opt, state.alpha)
+        weights, weights_opt = move(weights_tx, grads[0], state.weights_opt, state.weights)
+        alpha, alpha_opt = move(alpha_tx, grads[1], state.alpha_opt, state.alpha)
         state = BilevelState(state.step + 1, weights, alpha, weights_opt, alpha_opt)
         return state, {"train": _report(metrics, grads[0])}
 
@@ -141,13 +142,13 @@ def _move_alpha(hypergradient: Hypergradient, tx, problem, batches, carry, grads
     state, ahead = carry
     v, direct = grads
     indirect = hypergradient.indirect(problem, state, batches, ahead and ahead.grads, v)
-    alpha, opt = _move(tx, optax.tree.add(direct, indirect), state.alpha_opt, state.alpha)
+    alpha, opt = move(tx, optax.tree.add(direct, indirect), state.alpha_opt, state.alpha)
     return state._replace(alpha=alpha, alpha_opt=opt), ahead and ahead._replace(weights=state.weights)
 
 
 def _move_weights(tx, problem, batches, carry, grads):
     state, ahead = carry
-    weights, opt = _move(tx, grads[0], state.weights_opt, state.weights)
+    weights, opt = move(tx, grads[0], state.weights_opt, state.weights)
     return state._replace(weights=weights, weights_opt=opt), ahead and ahead._replace(weights=weights)
 
 
@@ -196,11 +197,6 @@ def _one_move(problem: Problem, level, batch, on, make: Callable, carry):
 def _report(metrics: Metrics, grads: Grads) -> Metrics:
     norm = optax.tree.norm(grads)
     return {**metrics, "grad_norm": norm, "moves": jnp.ones_like(norm)}
-
-
-def _move(tx: optax.GradientTransformation, grads: Grads, opt_state, params):
-    updates, opt_state = tx.update(grads, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state
 
 
 def _init(weights_tx, alpha_tx, weights: Weights, alpha: Alpha) -> BilevelState:

@@ -107,20 +107,26 @@ def search(
     console.print(
         f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
         f"{total(supernet_cost(built)).parameters:,} weights, {len(built.skeleton)} layers, "
-        f"{epochs} epochs of {steps} steps; {_device()}."
+        f"{epochs} epochs of {steps} steps; {_device()}.",
+        soft_wrap=True,
     )
-    run(
-        [Stage(row(epochs * steps, steps).replace(decode=chosen.decode()), epochs)],
-        built,
-        parts,
-        jax.random.key(seed),
-        out=out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}",
-        batch=batch,
-        augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-        settings={**settings, "depth": depth},
-        resume=resume,
-        console=console,
-    )
+    out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
+    try:
+        run(
+            [Stage(row(epochs * steps, steps).replace(decode=chosen.decode()), epochs)],
+            built,
+            parts,
+            jax.random.key(seed),
+            out=out,
+            batch=batch,
+            augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
+            settings={**settings, "depth": depth},
+            resume=resume,
+            console=console,
+        )
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -220,6 +226,3 @@ def main() -> None:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\nstopped; finished epochs are on disk: go on with --out FOLDER --resume.")
-        sys.exit(130)

@@ -101,6 +101,13 @@ def stay(weights: Weights, grads: Grads, opt_state: OptState) -> Weights:
     return weights
 
 
+def move(tx: optax.GradientTransformation, grads: Grads, opt_state: OptState, params: Any) -> tuple[Any, OptState]:
+    """One optax step: (params', state'). Optax counts in integers and needs standard promotion to divide by them."""
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+
 def through(tx: optax.GradientTransformation, part: Callable[[OptState], OptState] = identity) -> Lookahead:
     """One step of an optimizer from its present state: w' = w + update(grad_w L_inner).
 
@@ -110,8 +117,7 @@ def through(tx: optax.GradientTransformation, part: Callable[[OptState], OptStat
     """
 
     def lookahead(weights: Weights, grads: Grads, opt_state: OptState) -> Weights:
-        updates, _ = tx.update(grads, part(opt_state), weights)
-        return optax.apply_updates(weights, updates)
+        return move(tx, grads, part(opt_state), weights)[0]
 
     return lookahead
 

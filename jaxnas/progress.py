@@ -48,7 +48,7 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 def shown(console: Console, steps: int, epochs: int) -> Iterator[Show]:
     """A progress bar over all steps of a stage, and a table that grows above it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), _Left())
-    console.print(_COLUMNS, style="bold", highlight=False)
+    console.print(_COLUMNS, style="bold", highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
@@ -73,7 +74,8 @@ def bind(
         error = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label).mean()  # logits -> loss
         cost = strategy.penalty(relaxation.mean(alpha, space), step)
         accuracy = (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)
-        return error + (level == OUTER) * cost.astype(error.dtype), {"loss": error, "accuracy": accuracy}
+        extra = jnp.where(level == OUTER, cost, 0).astype(error.dtype)
+        return error + extra, {"loss": error, "accuracy": accuracy}
 
     def problem(state: SearchState) -> Problem:
         step = state.bilevel.step

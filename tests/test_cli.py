@@ -1,0 +1,102 @@
+"""The command line as a person meets it: what helps, what it prints, and what it says to nonsense."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CACHE
+from typer.testing import CliRunner
+
+from jaxnas.cli import SPACES, STRATEGIES, app
+
+DARTS_V2 = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=range(2, 6), "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))"
+)
+
+
+def jaxnas(*args, **options):
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": "", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "jaxnas", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
+
+
+@pytest.mark.parametrize("command", ["", "search", "draw", "info"])
+def test_help(command):
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "Usage" in shown.output
+    if command == "search":
+        for name in (*STRATEGIES, *SPACES, "--dataset", "--data-dir", "--epochs", "--seed", "--out", "--smoke"):
+            assert name in shown.output
+
+
+def test_a_search_draw_and_info(tmp_path):
+    """The smallest search: S2 of R-DARTS, first order, a few steps."""
+    done = jaxnas("search", "--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3,
+                  "--out", tmp_path / "run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "digits: 8 images move the weights, 8 alpha" in done.stdout and "cells.png" in done.stdout
+    chosen = json.loads((tmp_path / "run" / "genotype.json").read_text())
+    assert chosen["space"] == "s2" and {edge[0] for edge in chosen["cells"]["normal"]} <= {
+        "skip_connect",
+        "sep_conv_3x3",
+    }
+    drawn = jaxnas("draw", tmp_path / "run", "--out", tmp_path / "pictures" / "cell.svg")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "<svg" in (tmp_path / "pictures" / "cell.svg").read_text()
+    cost = jaxnas("info", tmp_path / "run")
+    assert cost.returncode == 0, cost.stderr
+    again = jaxnas("search", "--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3,
+                   "--out", tmp_path / "run")  # fmt: skip
+    assert again.returncode == 1 and "is in use" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_info_counts_what_the_papers_count():
+    shown = CliRunner().invoke(app, ["info", DARTS_V2], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "3,349,342" in shown.output and "528,359,040" in shown.output
+    shown = CliRunner().invoke(app, ["info"], env={"COLUMNS": "200"})
+    assert "1,930,618" in shown.output and "300,255,744" in shown.output
+    shown = CliRunner().invoke(app, ["info", "--space", "nas_bench_201"], env={"COLUMNS": "200"})
+    assert "1,692,826" in shown.output and "243,712,640" in shown.output
+
+
+@pytest.fixture(scope="module")
+def stray_labels(tmp_path_factory):
+    path = tmp_path_factory.mktemp("npz") / "mine.npz"
+    np.savez(path, image=np.zeros((40, 8, 8, 1), np.uint8), label=np.full(40, -3))
+    return path
+
+
+@pytest.mark.parametrize(
+    "args, text",
+    [
+        (["search", "--strategy", "dartz"], "no strategy is called 'dartz'; choose one of darts,"),
+        (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, nas_bench_201"),
+        (["search", "--dataset", "no_such_set"], "no_such_set"),
+        (["search", "--dataset", "mine.npz"], "mine.npz"),
+        (["search", "--channels", "3"], "channels=3"),
+        (["search", "--depth", "2"], "layers=2"),
+        (["search", "--fraction", "0"], "fraction"),
+        (["search", "--resume"], "--out"),
+        (["info", "--side", "30"], "multiples of 4"),
+        (["info", "no genotype"], "enotype"),
+        (["draw", "|none~0|", "--out", "x.bmp"], ".png"),
+        (["draw", "."], "genotype.json"),
+    ],
+    ids=lambda value: "_".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_nonsense_is_answered_in_one_sentence(args, text, tmp_path):
+    done = jaxnas(*args, cwd=tmp_path)
+    assert done.returncode == 1 and text in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.glob("runs/*"))
+
+
+def test_labels_outside_the_classes(stray_labels, tmp_path):
+    done = jaxnas("search", "--dataset", stray_labels, cwd=tmp_path)
+    assert done.returncode == 1 and "-3" in done.stderr and "Traceback" not in done.stderr

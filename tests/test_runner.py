@@ -1,0 +1,237 @@
+"""A whole run: what it writes, that it repeats and resumes, and what it says when something is wrong."""
+
+import errno
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxnas import checkpoint, epoch, folder
+from jaxnas.data import Batch, Split
+from jaxnas.epoch import Diverged
+from jaxnas.hypergradient import first_order
+from jaxnas.runner import measures, run
+from jaxnas.search import bind
+from jaxnas.spaces.darts import SEARCHED, darts
+from jaxnas.spaces.genotype import from_json, genotype, to_json
+from jaxnas.spaces.space import Gates
+from jaxnas.stages import Stage
+from jaxnas.strategies.algorithms import darts as row
+from jaxnas.strategies.penalty import entropy
+
+EPOCHS, BATCH = 3, 4
+SPACE = darts(channels=2, layers=3, classes=4, image=(8, 8, 1)).replace(ops=(SEARCHED[0], *SEARCHED[3:5]))
+
+
+def images(seed, count):
+    draw = np.random.default_rng(seed)
+    label = draw.integers(0, 4, count).astype(np.int32)
+    image = draw.integers(0, 60, (count, 8, 8, 1)) + 40 * label[:, None, None, None]
+    return Batch(image.astype(np.uint8), label)
+
+
+DATA = Split(images(0, 10), images(1, 9), images(2, 4), "digest of the split")
+
+
+def augment(key, pixels):
+    noise = 0.1 * jax.random.normal(key, pixels.shape)
+    return pixels.astype(jnp.float32) / 100.0 + noise
+
+
+def search_in(out, *, seed=0, data=DATA, space=SPACE, epochs=EPOCHS, strategy=None, **options):
+    strategy = strategy or row(9, hypergradient=first_order(), every=3)
+    stages = [Stage(strategy, epochs)]
+    console = Console(file=open(os.devnull, "w"))
+    options = {"augment": augment, "batch": BATCH, "settings": {"seed": seed}, **options}
+    return run(stages, space, data, jax.random.key(seed), out=out, console=console, **options)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return search_in(tmp_path_factory.mktemp("run") / "a")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take longer than these searches; one test looks at them."""
+    monkeypatch.setattr(folder, "draw", lambda *_: [])
+
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def numbers(records):
+    """What must repeat: everything but clocks."""
+    return [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in records]
+
+
+def test_a_run_writes_everything(result):
+    out = result.folder
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in records] == [1, 2, 3]
+    assert [r["step"] for r in records] == [3, 6, 9]  # 10 images, batches of 4: the last one is filled up
+    assert records == result.records
+    assert from_json((out / "genotype.json").read_text()) == result.genotype
+    assert records[-1]["genotype"] == json.loads(to_json(result.genotype))
+    told = json.loads((out / "result.json").read_text())
+    assert told["config"]["split"] == DATA.digest and told["config"]["seed"] == 0
+    assert told["versions"]["jax"] == jax.__version__ and told["devices"]["present"] == jax.device_count()
+    assert 0 < told["seconds"]["compile"] < told["seconds"]["total"] and told["memory_bytes"]["peak"] > 1e7
+    for picture in ("cells.png", "alpha.png", "curves.png"):
+        assert (out / picture).read_bytes()[:4] == b"\x89PNG"
+    tables = folder.read_scores(out)
+    assert {cell: table.shape for cell, table in tables.items()} == {c: (3, 14, 3) for c in ("normal", "reduce")}
+    np.testing.assert_allclose(tables["normal"].sum(-1), 1, rtol=1e-5)
+
+
+def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(result, tmp_path):
+    again, other = search_in(tmp_path / "b"), search_in(tmp_path / "c", seed=1)
+    assert numbers(again.records) == numbers(result.records)
+    same = jax.tree.map(lambda a, b: np.array_equal(a, b), again.state.bilevel, result.state.bilevel)
+    assert all(jax.tree.leaves(same))
+    assert numbers(other.records) != numbers(result.records)
+
+
+def test_numbers_do_not_depend_on_how_often_the_host_looks(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(epoch, "PACE", 1e9)
+    assert numbers(search_in(tmp_path / "b").records) == numbers(result.records)
+
+
+def test_a_stopped_run_resumes_to_the_same_end(result, tmp_path):
+    def interrupt(genotype, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        search_in(tmp_path / "b", stop=interrupt)
+    assert len(folder.read_records(tmp_path / "b")) == 1
+    resumed = search_in(tmp_path / "b", resume=True)
+    assert numbers(resumed.records) == numbers(result.records)
+    np.testing.assert_array_equal(resumed.state.bilevel.alpha["normal"], result.state.bilevel.alpha["normal"])
+
+
+def test_a_record_without_its_checkpoint_is_forgotten(result, tmp_path, monkeypatch):
+    """A crash between the two: the epoch is run again."""
+    save = checkpoint.save
+
+    def crash(where, number, state):
+        if number == 2:
+            raise RuntimeError("power cut")
+        save(where, number, state)
+
+    monkeypatch.setattr(checkpoint, "save", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        search_in(tmp_path / "b")
+    monkeypatch.setattr(checkpoint, "save", save)
+    with open(tmp_path / "b" / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 3, "st')  # and half a line
+    assert len(folder.read_records(tmp_path / "b")) == 2
+    assert numbers(search_in(tmp_path / "b", resume=True).records) == numbers(result.records)
+
+
+def test_two_stages_run_on_and_resume(tmp_path):
+    """The second stage keeps what the first liked best; an interrupted second stage goes on from its own state."""
+    from jaxnas.spaces.space import Space
+
+    def drop_worst(space: Space, scores) -> Space:
+        return space.with_alive({c: g.ops > g.ops.min(-1, keepdims=True) for c, g in scores.items()})
+
+    strategy = row(6, hypergradient=first_order(), every=3)
+    stages = [Stage(strategy, 1), Stage(strategy, 3, drop_worst)]
+    go = lambda out, **o: run(
+        stages, SPACE, DATA, jax.random.key(0), out=out, batch=BATCH, augment=augment,
+        console=Console(file=open(os.devnull, "w")), **o,
+    )  # fmt: skip
+    whole = go(tmp_path / "a")
+    assert [r["stage"] for r in whole.records] == [0, 1, 1, 1]
+    assert (folder.read_scores(tmp_path / "a")["normal"][-1] == 0).sum() == 14  # one dead operation on each edge
+
+    def interrupt(genotype, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "b", stop=interrupt)
+    assert numbers(go(tmp_path / "b", resume=True).records) == numbers(whole.records)
+
+
+def test_stop_ends_a_stage(tmp_path):
+    assert len(search_in(tmp_path / "b", stop=lambda genotype, number: number == 2).records) == 2
+
+
+def test_nan_stops_and_keeps_the_last_good_state(tmp_path):
+    poison = entropy(lambda step: jnp.where(step >= 7, jnp.nan, 0.0))
+    strategy = row(9, hypergradient=first_order()).replace(penalty=poison)
+    with pytest.raises(Diverged, match=r"step 7 .*epoch 3; the state after epoch 2 is kept"):
+        search_in(tmp_path / "b", strategy=strategy)
+    assert len(folder.read_records(tmp_path / "b")) == 2
+    like = jax.eval_shape(bind(strategy, SPACE).init, jax.random.key(0))
+    kept = checkpoint.restore(tmp_path / "b" / "checkpoints", 2, like)
+    assert int(kept.bilevel.step) == 6
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((kept.bilevel.alpha, kept.bilevel.weights)))
+
+
+def test_nan_at_once(tmp_path):
+    with pytest.raises(Diverged, match=r"step 0 .*no epoch was finished"):
+        search_in(tmp_path / "b", augment=lambda key, pixels: pixels.astype(jnp.float32) * jnp.nan)
+
+
+def test_folder_in_use(result):
+    with pytest.raises(FileExistsError, match="in use: choose another folder with --out"):
+        search_in(result.folder)
+
+
+def test_resume_of_another_configuration(result):
+    with pytest.raises(ValueError, match=r"batch was 4, now 5"):
+        search_in(result.folder, resume=True, batch=5)
+
+
+def test_resume_of_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to continue"):
+        search_in(tmp_path / "none", resume=True)
+
+
+def test_out_is_a_file(tmp_path):
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(OSError, match="b"):
+        search_in(tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "mine"
+
+
+def test_full_disk(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="no space left for the run in .*--resume") as caught:
+        search_in(tmp_path / "b")
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"data": DATA._replace(train=Batch(DATA.train.image[:, :6], DATA.train.label))}, r"train images are \(6, 8, 1\)"),
+        ({"data": DATA._replace(valid=Batch(DATA.valid.image, DATA.valid.label + 2))}, "valid label 5 is outside the 4"),
+        ({"data": DATA._replace(train=Batch(DATA.train.image, DATA.train.label - 1))}, "train label -1 is outside"),
+        ({"batch": 0}, "batch=0"),
+        ({"epochs": 0}, r"epochs=\[0\]"),
+    ],
+)
+def test_bad_input(tmp_path, change, text):
+    with pytest.raises(ValueError, match=text):
+        search_in(tmp_path / "b", **change)
+    assert not (tmp_path / "b").exists()
+
+
+def test_measures():
+    scores = {"normal": Gates(np.full((2, 4), 0.25), np.ones(2)), "reduce": Gates(np.eye(2, 4), np.ones(2))}
+    chosen = genotype("s", {"normal": [("skip_connect", 0, 1), ("a", 0, 1)]}, {"normal": [1]})
+    found = measures({"train": {"loss": 2.0}}, scores, chosen)
+    assert found == {"train_loss": 2.0, "alpha_entropy": pytest.approx(np.log(4) / 2), "skips": 1}
