@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -59,16 +60,20 @@ SPACES = {
     "s3": SpaceChoice(s3, *_DARTS),
     "s4": SpaceChoice(s4, *_DARTS),
 }
-STRATEGIES: dict[str, Callable[[int, int], Strategy]] = {  # (steps, steps in an epoch) -> a row of the table
-    "darts": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=unrolled),
-    "darts-first-order": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=first_order()),
-    "darts-official": lambda steps, every: algorithms.darts(steps, every=every, hypergradient=finite_difference),
+STRATEGIES: dict[
+    str, Callable[..., Strategy]
+] = {  # (steps, every=steps in an epoch, alpha_rate=) -> a row of the table
+    "darts": partial(algorithms.darts, hypergradient=unrolled),
+    "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
+    "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
 }
+SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
 _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
+_ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
 _DEPTH = "Cells (darts, s1 to s4) or cells for each stage (nas_bench_201)."
 
 
@@ -78,10 +83,11 @@ def search(
     space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
     dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 15,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,
     channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
     depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
+    alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -102,25 +108,26 @@ def search(
     depth = depth or chosen.depth
     built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
     steps = steps_per_epoch(len(parts.train.label), batch)
+    rate = alpha_rate or (3e-4 if epochs * steps >= SHORT else 3e-3)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()
     console.print(
         f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
         f"{total(supernet_cost(built)).parameters:,} weights, {len(built.skeleton)} layers, "
-        f"{epochs} epochs of {steps} steps; {_device()}.",
+        f"{epochs} epochs of {steps} steps, alpha's rate {rate:g}; {_device()}.",
         soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
         run(
-            [Stage(row(epochs * steps, steps).replace(decode=chosen.decode()), epochs)],
+            [Stage(row(epochs * steps, every=steps, alpha_rate=rate).replace(decode=chosen.decode()), epochs)],
             built,
             parts,
             jax.random.key(seed),
             out=out,
             batch=batch,
             augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-            settings={**settings, "depth": depth},
+            settings={**settings, "depth": depth, "alpha_rate": rate},
             resume=resume,
             console=console,
         )

@@ -33,17 +33,7 @@ from jaxnas.strategies.algorithms import heavy_ball
 _draw = np.random.default_rng(1).standard_normal
 
 
-def _adam(rate, b1=0.5):
-    """optax writes beta ** count, a float to the power of an integer: not strict."""
-
-    def update(*args):
-        with jax.numpy_dtype_promotion("standard"):
-            return optax.adam(rate, b1).update(*args)
-
-    return optax.GradientTransformation(optax.adam(rate, b1).init, update)
-
-
-SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), _adam(0.05)
+SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), optax.adam(0.05, b1=0.5)
 LOOK = through(SGD)
 
 
@@ -90,7 +80,9 @@ _hypergradient = jax.jit(gradient, static_argnums=(0, 1))
 
 
 def _apply(tx, grads, opt, params):
-    updates, opt = tx.update(grads, opt, params)
+    """One step of optax, which divides by the integers it counts in: strict promotion forbids that."""
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt = tx.update(grads, opt, params)
     return optax.apply_updates(params, updates), opt
 
 

@@ -211,9 +211,7 @@ def test_epoch_covers_everything(size, batch, seed):
     assert rows.shape == (-(-size // batch), batch) and rows.dtype == jnp.int32
     flat = np.asarray(rows).ravel()
     assert sorted(flat[:size]) == list(range(size))
-    np.testing.assert_array_equal(
-        flat, np.resize(flat[:size], flat.shape)
-    )  # filled up with its own beginning
+    np.testing.assert_array_equal(flat, np.resize(flat[:size], flat.shape))  # filled up with its own beginning
 
 
 def test_epoch_is_deterministic_fresh_and_pure():

@@ -39,11 +39,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "augmentation": ("data",),
     "drawing": ("spaces.genotype",),
     "checkpoint": ("search",),
+    "epoch": ("data", "hypergradient", "search"),
+    "folder": ("drawing", "spaces.genotype", "spaces.space"),
+    "progress": ("spaces.genotype",),
     "report": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
+    "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
-    "spaces": (),
+    "spaces": ("spaces.darts", "spaces.nas_bench_201"),
     "strategies": (),
     "evaluation": (),
     "datasets": (),

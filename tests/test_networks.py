@@ -206,7 +206,7 @@ def test_dead_operations_have_no_weights(space):
         if not isinstance(part, Cells):
             continue
         mask = space.mask(part.cell)
-        groups = [[e for e in range(len(space.edges))]]
+        groups = [list(range(len(space.edges)))]
         if part.stride == 2:
             from_inputs = [source < space.inputs for source, _ in space.edges]
             groups = [[e for e in groups[0] if from_inputs[e]], [e for e in groups[0] if not from_inputs[e]]]
@@ -251,14 +251,14 @@ def test_padded_kernels_start_at_zero_and_stay_there(small, key):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     grads = jax.jit(jax.grad(loss))(weights)
-    for tree, same in ((weights, np.testing.assert_array_equal), (grads, np.testing.assert_array_equal)):
+    for tree in (weights, grads):
         inputs = tree["parts"][0]["inputs"]
         assert inputs["first"]["conv"]["kernel"].shape == (6, 2)
         assert inputs["current"]["conv"]["kernel"].shape == (2, 8, 2)
         assert inputs["next"]["conv"]["kernel"].shape == (1, 8, 2)
         for which in ("current", "next"):
             kernel = np.asarray(inputs[which]["conv"]["kernel"])
-            same(kernel[0, 6:], 0)
+            np.testing.assert_array_equal(kernel[0, 6:], 0)
             assert np.abs(kernel[0, :6]).min() > 0
         assert np.abs(inputs["current"]["conv"]["kernel"][1]).min() > 0
 
@@ -347,7 +347,7 @@ def test_one_hot_gates_equal_the_network_of_one_operation(tiny_space, key, op):
     one = np.where(mask, np.float32(1), np.float32(0))
     gates = {cell: Gates(one, np.linspace(0.5, 1.5, 14, dtype=np.float32)) for cell in tiny_space.cells}
     weights, images = weights_of(tiny_space), images_of(tiny_space)
-    lone = tiny_space.with_alive({cell: mask for cell in tiny_space.cells})
+    lone = tiny_space.with_alive(dict.fromkeys(tiny_space.cells, mask))
     parts = [{**p, "edges": [{op: run[op]} for run in p["edges"]]} for p in weights["parts"]]
     whole = jax.jit(supernet(tiny_space).apply)(weights, images, gates, key, STEP)
     left = jax.jit(supernet(lone).apply)({**weights, "parts": parts}, images, gates, key, STEP)

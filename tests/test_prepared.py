@@ -66,9 +66,7 @@ def fake(monkeypatch, folder, **splits):
 
     def source(split):
         widths = splits[split]
-        return Records(
-            {"image": np.full((4, w, 1), i, np.uint8), "label": i % 2} for i, w in enumerate(widths)
-        )
+        return Records({"image": np.full((4, w, 1), i, np.uint8), "label": i % 2} for i, w in enumerate(widths))
 
     features = {"image": None, "label": SimpleNamespace(num_classes=2)}
     info = SimpleNamespace(features=features, splits=splits)
@@ -115,9 +113,7 @@ SETS = {"cifar10": (50_000, (32, 32, 3)), "fashion_mnist": (60_000, (28, 28, 1))
 @pytest.mark.parametrize("name", SETS)
 def test_prepared_sets_load_quickly_and_quietly_without_tensorflow(name, capfd):
     if not (DATA_DIR / name).is_dir():
-        pytest.skip(
-            f"no prepared {name} in {DATA_DIR}; set JAXNAS_DATA_DIR to a folder of prepared TFDS sets"
-        )
+        pytest.skip(f"no prepared {name} in {DATA_DIR}; set JAXNAS_DATA_DIR to a folder of prepared TFDS sets")
     size, shape = SETS[name]
     had_tensorflow = "tensorflow" in sys.modules
     capfd.readouterr()

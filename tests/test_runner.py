@@ -217,8 +217,14 @@ def test_full_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"data": DATA._replace(train=Batch(DATA.train.image[:, :6], DATA.train.label))}, r"train images are \(6, 8, 1\)"),
-        ({"data": DATA._replace(valid=Batch(DATA.valid.image, DATA.valid.label + 2))}, "valid label 5 is outside the 4"),
+        (
+            {"data": DATA._replace(train=Batch(DATA.train.image[:, :6], DATA.train.label))},
+            r"train images are \(6, 8, 1\)",
+        ),
+        (
+            {"data": DATA._replace(valid=Batch(DATA.valid.image, DATA.valid.label + 2))},
+            "valid label 5 is outside the 4",
+        ),
         ({"data": DATA._replace(train=Batch(DATA.train.image, DATA.train.label - 1))}, "train label -1 is outside"),
         ({"batch": 0}, "batch=0"),
         ({"epochs": 0}, r"epochs=\[0\]"),

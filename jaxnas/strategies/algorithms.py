@@ -35,7 +35,11 @@ class Strategy:
 
 
 def darts(
-    steps: int, *, hypergradient: Hypergradient | Callable[[Lookahead], Hypergradient] = unrolled, every: int = 1
+    steps: int,
+    *,
+    hypergradient: Hypergradient | Callable[[Lookahead], Hypergradient] = unrolled,
+    every: int = 1,
+    alpha_rate: float = 3e-4,
 ) -> Strategy:
     """DARTS: softmax gates, weighted sums, alpha along the validation loss and weights along the training loss.
 
@@ -47,6 +51,7 @@ def darts(
       hypergradient: `first_order()` or any other, or what makes one from the look-ahead of this row: `unrolled` (exact
         second order) and `finite_difference` (the official estimate of it).
       every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
+      alpha_rate: learning rate of alpha; the official 3e-4 hardly moves alpha in less than some thousand steps.
 
     Reference: Liu, Simonyan, Yang 2019, arXiv:1806.09055, algorithm 1; quark0/darts `cnn/train_search.py`,
       `cnn/architect.py`.
@@ -60,7 +65,7 @@ def darts(
     ahead = through(sgd, part=lambda state: state[1])  # behind the clipping
     chosen = hypergradient if isinstance(hypergradient, Hypergradient) else hypergradient(ahead)
     weights = optax.chain(clip_norm(5.0), sgd)
-    return Strategy(solver=alternating(weights, l2_adam(3e-4, decay=1e-3), hypergradient=chosen))
+    return Strategy(solver=alternating(weights, l2_adam(alpha_rate, decay=1e-3), hypergradient=chosen))
 
 
 def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
