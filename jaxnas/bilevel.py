@@ -80,8 +80,8 @@ def alternating(
 
     Returns:
       A solver. Its metrics are those of the inner loss at the weights' move under "train", and of the outer loss at
-      alpha's move under "valid", each with "grad_norm", the norm of grad_w before any clipping, and "moves", 1. All
-      are 0 where alpha rests.
+      alpha's move under "valid", each with "grad_norm", the norm of grad_w before any clipping, and "moves", 1. Under
+      "valid" all are 0 where alpha rests.
 
     Reference: Liu et al. 2019, arXiv:1806.09055, algorithm 1.
     """

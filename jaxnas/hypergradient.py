@@ -178,7 +178,7 @@ def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradie
     """
 
     def indirect(problem: Problem, state: BilevelState, batches: Batches, g: Grads, v: Grads) -> Alpha:
-        square = jnp.maximum(optax.tree.norm(v, squared=True), jnp.finfo(jnp.float32).tiny)
+        square = jnp.maximum(optax.tree.norm(v, squared=True), float(jnp.finfo(jnp.float32).tiny))
         r = radius * lax.rsqrt(square)
         xi = -optax.tree.vdot(_pull_back(lookahead, state, g, v), v) / square
         shifted = lambda way: _grad_alpha(problem, _add(state.weights, v, way * r), state.alpha, batches.train)
@@ -228,7 +228,8 @@ def conjugate_gradient(iterations: int, damping: float = 0.0) -> Hypergradient:
 
     def indirect(problem: Problem, state: BilevelState, batches: Batches, g: Grads, v: Grads) -> Alpha:
         product = lambda p: _add(_hessian_product(problem, state, batches.train, p), p, damping)
-        solution, _ = jax.scipy.sparse.linalg.cg(product, v, maxiter=iterations, tol=0.0)
+        precision = float(jnp.finfo(optax.tree.norm(v).dtype).eps)  # with 0 it would go on into 0 / 0
+        solution, _ = jax.scipy.sparse.linalg.cg(product, v, maxiter=iterations, tol=precision)
         return _mixed(problem, state, batches.train, jax.tree.map(jnp.negative, solution))
 
     return Hypergradient(stay, indirect)

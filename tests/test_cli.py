@@ -37,22 +37,19 @@ def test_help(command):
 
 def test_a_search_draw_and_info(tmp_path):
     """The smallest search: S2 of R-DARTS, first order, a few steps."""
-    done = jaxnas("search", "--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3,
-                  "--out", tmp_path / "run")  # fmt: skip
+    smallest = ("--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3)
+    done = jaxnas("search", *smallest, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "digits: 8 images move the weights, 8 alpha" in done.stdout and "cells.png" in done.stdout
     chosen = json.loads((tmp_path / "run" / "genotype.json").read_text())
-    assert chosen["space"] == "s2" and {edge[0] for edge in chosen["cells"]["normal"]} <= {
-        "skip_connect",
-        "sep_conv_3x3",
-    }
+    ops = {edge[0] for edge in chosen["cells"]["normal"]}
+    assert chosen["space"] == "s2" and ops <= {"skip_connect", "sep_conv_3x3"}
     drawn = jaxnas("draw", tmp_path / "run", "--out", tmp_path / "pictures" / "cell.svg")
     assert drawn.returncode == 0, drawn.stderr
     assert "<svg" in (tmp_path / "pictures" / "cell.svg").read_text()
     cost = jaxnas("info", tmp_path / "run")
     assert cost.returncode == 0, cost.stderr
-    again = jaxnas("search", "--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3,
-                   "--out", tmp_path / "run")  # fmt: skip
+    again = jaxnas("search", *smallest, "--out", tmp_path / "run")
     assert again.returncode == 1 and "is in use" in again.stderr and "Traceback" not in again.stderr
 
 

@@ -80,7 +80,7 @@ def test_npz_with_and_without_a_test_part(tmp_path):
 def test_npz_path_may_be_relative_to_data_dir(tmp_path):
     saved(tmp_path, **arrays())
     assert load("own.npz", tmp_path).classes == 3
-    with pytest.raises(FileNotFoundError, match="absent.npz"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
         load("absent.npz", tmp_path)
 
 

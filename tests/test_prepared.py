@@ -103,7 +103,7 @@ def test_a_folder_in_another_format_is_explained(tmp_path, monkeypatch):
         raise NotImplementedError("TFRECORD is not supported")
 
     fake(monkeypatch, tmp_path, train=[4]).as_data_source = refused
-    with pytest.raises(FileNotFoundError, match="TFRECORD is not supported.*array_record"):
+    with pytest.raises(FileNotFoundError, match=r"TFRECORD is not supported.*array_record"):
         load("any", tmp_path)
 
 

@@ -45,7 +45,7 @@ def augment(key, pixels):
 def search_in(out, *, seed=0, data=DATA, space=SPACE, epochs=EPOCHS, strategy=None, **options):
     strategy = strategy or row(9, hypergradient=first_order(), every=3)
     stages = [Stage(strategy, epochs)]
-    console = Console(file=open(os.devnull, "w"))
+    console = Console(quiet=True)
     options = {"augment": augment, "batch": BATCH, "settings": {"seed": seed}, **options}
     return run(stages, space, data, jax.random.key(seed), out=out, console=console, **options)
 
@@ -84,7 +84,7 @@ def test_a_run_writes_everything(result):
     for picture in ("cells.png", "alpha.png", "curves.png"):
         assert (out / picture).read_bytes()[:4] == b"\x89PNG"
     tables = folder.read_scores(out)
-    assert {cell: table.shape for cell, table in tables.items()} == {c: (3, 14, 3) for c in ("normal", "reduce")}
+    assert {cell: table.shape for cell, table in tables.items()} == dict.fromkeys(("normal", "reduce"), (3, 14, 3))
     np.testing.assert_allclose(tables["normal"].sum(-1), 1, rtol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_two_stages_run_on_and_resume(tmp_path):
     stages = [Stage(strategy, 1), Stage(strategy, 3, drop_worst)]
     go = lambda out, **o: run(
         stages, SPACE, DATA, jax.random.key(0), out=out, batch=BATCH, augment=augment,
-        console=Console(file=open(os.devnull, "w")), **o,
+        console=Console(quiet=True), **o,
     )  # fmt: skip
     whole = go(tmp_path / "a")
     assert [r["stage"] for r in whole.records] == [0, 1, 1, 1]
@@ -209,7 +209,7 @@ def test_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="no space left for the run in .*--resume") as caught:
+    with pytest.raises(OSError, match=r"no space left for the run in .*--resume") as caught:
         search_in(tmp_path / "b")
     assert caught.value.errno == errno.ENOSPC
 

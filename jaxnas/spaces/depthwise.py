@@ -119,7 +119,7 @@ def _batched(primitive: Primitive, args, axes, **options):
 
 def _register(primitive: Primitive, shape: Callable, on_cpu: Callable, on_accelerator: Callable) -> None:
     primitive.def_abstract_eval(shape)
-    primitive.def_impl(lambda *args, **options: jax.jit(partial(primitive.bind, **options))(*args))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("size", "stride", "dilation")))
     batching.primitive_batchers[primitive] = partial(_batched, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
     for platform in ("cuda", "rocm", "tpu"):

@@ -118,7 +118,7 @@ class Space:
 
 def _check(space: Space) -> None:
     """Raises ValueError where the parts of a space contradict each other."""
-    known = (*space.cells, *(name for name, _ in space.blocks))
+    known = _names(space)
     for layer in space.skeleton:
         if layer.cell not in known:
             raise ValueError(f"skeleton names the cell {layer.cell!r}; this space has {', '.join(known)}.")
@@ -137,6 +137,10 @@ def _check(space: Space) -> None:
     _check_alive(space)
 
 
+def _names(space: Space) -> tuple[str, ...]:
+    return (*space.cells, *(name for name, _ in space.blocks))
+
+
 def _check_edges(space: Space) -> None:
     ready = set(range(space.inputs))
     for source, target in sorted(space.edges):
@@ -144,8 +148,13 @@ def _check_edges(space: Space) -> None:
             raise ValueError(f"edge {(source, target)}: an edge runs from an earlier state to a later node.")
         if source not in ready | set(space.nodes):
             raise ValueError(f"edge {(source, target)} starts at state {source}, which no edge reaches.")
+    if space.nodes != tuple(range(space.inputs, space.inputs + len(space.nodes))):
+        raise ValueError(f"edges end in the states {space.nodes}: number nodes without gaps from {space.inputs} on.")
     if not set(space.outputs) <= set(space.nodes) or not space.outputs:
         raise ValueError(f"outputs={space.outputs} must be nodes of the cell: {space.nodes}.")
+    for what, listed in {"edges": space.edges, "outputs": space.outputs, "cells and blocks": _names(space)}.items():
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"{what} must differ from each other, got {listed}.")
 
 
 def _check_size(space: Space) -> None:
