@@ -4,8 +4,8 @@ Paper: Liu et al. 2019, arXiv:1806.09055, equations 7 and 8. Every few steps of 
 implicit term of the hypergradient is computed twice at the same weights: exactly, and by the official central
 difference with several radii (the official one is 0.01 / |v|).
 
-    python experiments/exactness.py                                      # digits, about 5 minutes on 2 CPU cores
-    python experiments/exactness.py --dataset cifar10 --data-dir DIR     # the same on CIFAR-10
+    python experiments/exactness.py                                     # digits; some minutes, most of them compiling
+    python experiments/exactness.py --dataset cifar10 --data-dir DIR    # the same on CIFAR-10
 
 Writes exactness.json and exactness.png into --out, and prints a table in Markdown.
 """

@@ -4,6 +4,8 @@ Where in the river: below it. Knows a pytree and a folder; not what the numbers 
 folder of its own and gives it its name only when it is complete.
 """
 
+import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,14 @@ def save(folder: Path, epoch: int, state: Any) -> None:
       folder: where states lie; made if missing.
       epoch: its number, counted from 1; a state of that number must not be there yet.
       state: a pytree of arrays; typed random keys are welcome.
+
+    Raises:
+      OSError: where the disk has no room for it.
     """
+    needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(_plain(state)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < needed:  # told before orbax's threads fail one by one
+        raise OSError(errno.ENOSPC, f"a state needs {needed:,} bytes in {folder}")
     with _manager(folder) as manager:
         manager.save(epoch, args=ocp.args.StandardSave(_plain(state)))
         manager.wait_until_finished()

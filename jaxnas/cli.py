@@ -230,6 +230,8 @@ def main() -> None:
     except (ValueError, OSError, Diverged, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = error.strerror + (f": {error.filename}" if error.filename else "")
         Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -214,6 +214,14 @@ def test_full_disk(tmp_path, monkeypatch):
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_no_room_for_a_state(tmp_path, monkeypatch):
+    usage = checkpoint.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(OSError, match=r"no space left for the run in .*--resume"):
+        search_in(tmp_path / "b")
+    assert (tmp_path / "b" / "metrics.jsonl").exists()  # the epoch is told; it will be run again
+
+
 @pytest.mark.parametrize(
     "change, text",
     [
