@@ -47,7 +47,7 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def shown(console: Console, steps: int, epochs: int) -> Iterator[Show]:
     """A progress bar over all steps of a stage, and a table that grows above it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), _Left())
+    columns = (TextColumn("{task.description}"), BarColumn(12), _Left(), TextColumn("{task.fields[told]}"))
     console.print(_COLUMNS, style="bold", highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
