@@ -83,7 +83,7 @@ def search(
     space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
     dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 15,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 10,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,
     channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
     depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
