@@ -9,9 +9,10 @@ with stride s, dilation d and padding p = d (K - 1) / 2. Both are linear in each
 one are the other, so that JVPs, VJPs and every mixture of both work and never keep anything but x, k and g alive.
 Plain autodiff of shifted sums would keep K*K slices; a `custom_vjp` would forbid forward mode.
 
-XLA's grouped convolution is slow on CPU (50 to 150 times at these sizes), so there it is a sum of shifted products;
-accelerators get `lax.conv_general_dilated` with one group per channel. Leading axes before [B, H, W, C], which `vmap`
-makes, are carried along by both.
+XLA's grouped convolution is slow on CPU (50 to 150 times at these sizes), so there it is a sum of shifted products, as
+a computation of its own: fused with their neighbours, the taps of several convolutions become one loop that is many
+times slower than its parts. Accelerators get `lax.conv_general_dilated` with one group per channel. Leading axes
+before [B, H, W, C], which `vmap` makes, are carried along by both.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.core import ShapedArray
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -42,6 +44,7 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     return _convolve.bind(x, k, size=k.shape[0], stride=stride, dilation=dilation)
 
 
+OPTIONS = ("size", "stride", "dilation")
 _convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
 
 
@@ -49,7 +52,7 @@ def _taps(x: Array, size: int, stride: int, dilation: int) -> Iterator[Array]:
     """The K*K shifted (and strided) views of zero-padded images, row by row."""
     height, width = x.shape[-3:-1]
     pad = size // 2 * dilation
-    padded = lax.optimization_barrier(jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(pad, pad), (pad, pad), (0, 0)]))
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * (x.ndim - 3) + [(pad, pad, 0)] * 2 + [(0, 0, 0)])
     for i in range(0, size * dilation, dilation):
         for j in range(0, size * dilation, dilation):
             yield padded[..., i : i + height : stride, j : j + width : stride, :]
@@ -117,11 +120,22 @@ def _batched(primitive: Primitive, args, axes, **options):
     return primitive.bind(*map(lead, args, axes), **options), 0
 
 
+def _apart(function: Callable) -> Callable:
+    """The function as a call that XLA does not inline, and so fuses with nothing; equal calls are one in StableHLO."""
+    jitted = jax.jit(function, static_argnames=OPTIONS)
+
+    def call(*args, **options):
+        with set_xla_metadata(inlineable="false"):
+            return jitted(*args, **options)
+
+    return call
+
+
 def _register(primitive: Primitive, shape: Callable, on_cpu: Callable, on_accelerator: Callable) -> None:
     primitive.def_abstract_eval(shape)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("size", "stride", "dilation")))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=OPTIONS))
     batching.primitive_batchers[primitive] = partial(_batched, primitive)
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(_apart(on_cpu), multiple_results=False))
     for platform in ("cuda", "rocm", "tpu"):
         mlir.register_lowering(primitive, mlir.lower_fun(on_accelerator, multiple_results=False), platform=platform)
 
