@@ -18,9 +18,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.space": (),
     "spaces.genotype": (),
     "spaces.depthwise": (),
-    "spaces.ops": ("spaces.depthwise",),
+    "spaces.norm": (),
+    "spaces.layout": (),
+    "spaces.ops": ("spaces.depthwise", "spaces.norm"),
     "spaces.plan": ("spaces.space",),
-    "spaces.networks": ("spaces.plan", "spaces.space", "strategies.mixing"),
+    "spaces.networks": ("spaces.layout", "spaces.norm", "spaces.plan", "spaces.space", "strategies.mixing"),
     "spaces.darts": ("spaces.ops", "spaces.space"),
     "spaces.nas_bench_201": ("spaces.ops", "spaces.space"),
     "strategies.relaxation": ("spaces.space",),
@@ -105,7 +107,7 @@ def test_a_module_imports_what_its_row_allows(module):
 
 
 def test_the_runner_does_not_know_the_command_line():
-    assert "runner" not in FILES or "cli" not in inside("runner", ast.walk(tree("runner")))
+    assert "cli" not in inside("runner", ast.walk(tree("runner")))
 
 
 @pytest.mark.parametrize("module", OUTSIDE)

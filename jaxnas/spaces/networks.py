@@ -24,9 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.layout import Layout
+from jaxnas.spaces.norm import takes_gate
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
 from jaxnas.spaces.space import CellGates, Gates, Space
-from jaxnas.strategies.mixing import Mixing, weighted_sum
+from jaxnas.strategies.mixing import Mixing, Op, weighted_sum
 
 Weights = Any  # a pytree of arrays: {"stem": ..., "parts": [...], "head": ...}
 
@@ -39,7 +41,7 @@ class Model(NamedTuple):
     states: Callable[..., list[Array]]  # the same arguments -> output of every layer of the skeleton
 
 
-def supernet(space: Space, mixing: Mixing | None = None) -> Model:
+def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None = None) -> Model:
     """The network that contains every architecture of a space, as pure functions.
 
     logits = head(cell_L(... cell_1(stem(images)))), where each edge of a cell is `gates.edges[e]` times the mixture of
@@ -49,6 +51,7 @@ def supernet(space: Space, mixing: Mixing | None = None) -> Model:
       space: what may be built. Images are [B, H, W, C] with [H, W, C] = `space.image`, normalised, of any float type;
         the network computes in that type.
       mixing: how an edge mixes its candidates; a weighted sum unless given.
+      layout: how the program is written, for size and speed; see `layout.py`.
 
     Returns:
       `Model`; logits are [B, classes] in float32 at least.
@@ -56,7 +59,7 @@ def supernet(space: Space, mixing: Mixing | None = None) -> Model:
     Raises:
       ValueError: when traced with images of another size than the space is built for.
     """
-    mixing = mixing or weighted_sum()
+    mixing, layout = mixing or weighted_sum(), layout or Layout()
     parts = plan(space)
     stem, head = space.stem(features=space.stem_channels), space.head(classes=space.classes)
 
@@ -74,7 +77,7 @@ def supernet(space: Space, mixing: Mixing | None = None) -> Model:
         current = stem.apply({"params": weights["stem"]}, images)
         states, seen = (current, current), []
         for part, params in zip(parts, weights["parts"], strict=True):
-            states, outs = _apply_part(space, mixing, part, params, gates, states, key, step, observe)
+            states, outs = _apply_part(space, mixing, layout, part, params, gates, states, key, step, observe)
             seen.append(outs)
         return head.apply({"params": weights["head"]}, states[-1]), seen
 
@@ -160,13 +163,13 @@ def _pad_channels(x: Array, channels: int) -> Array:
 # ------------------------------------------------------------------------------------------------- forward
 
 
-def _apply_part(space, mixing, part, params, gates, states, key, step, observe):
+def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key, step, observe):
     """(previous, current) -> (previous, current) through one fixed block or one row of equal cells."""
     if isinstance(part, Place):
         block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
         out = block.apply({"params": params}, states[-1])
         return (states[-1], out), [observe(out)]
-    cell = partial(_cell, space, mixing, part, gates[part.cell], key, step)
+    cell = partial(_cell, space, mixing, layout, part, gates[part.cell], key, step)
     prepare = lambda p, stride, x: space.preprocess(features=part.channels, stride=stride).apply({"params": p}, x)
     previous, current = states
     inputs = params["inputs"]
@@ -187,44 +190,41 @@ def _apply_part(space, mixing, part, params, gates, states, key, step, observe):
     then = jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a[:1])]), inputs.get("next", {}))
     current = _pad_channels(current, part.common.channels)
     xs = (params["edges"], inputs["current"], then, np.array(part.layers))
-    (_, previous, current), outs = lax.scan(body, (ready, current, current), xs)
+    (_, previous, current), outs = lax.scan(body, (ready, current, current), xs, unroll=layout.cells)
     width = part.result.channels
     seen = [jax.tree.map(lambda a, i=i: a[i], outs) for i in range(len(part.layers))]
     return (previous[..., :width], current[..., :width]), seen
 
 
-def _cell(space, mixing, part: Cells, gates: Gates, key, step, params, inputs, layer) -> Array:
+def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, inputs, layer) -> Array:
     """Prepared inputs -> the concatenated outputs of one cell."""
-    key_cell = jax.random.fold_in(key, layer)
-    shape = part.result.shape(space.image)[:2]
+    visit = partial(_edge_run, space, mixing, layout, gates, jax.random.fold_in(key, layer), step)
     sources = jnp.stack(inputs)
-    empty = jnp.zeros((len(space.nodes), sources.shape[1], *shape, part.channels), sources.dtype)
+    shape = (len(space.nodes), sources.shape[1], *part.result.shape(space.image)[:2], part.channels)
+    nodes = jnp.zeros(shape, sources.dtype)
     for run, p in zip(part.runs, params, strict=True):
-        visit = partial(_edge_run, space, mixing, run, p, gates, key_cell, step)
         if run.from_inputs:  # the nodes are smaller than the inputs: they cannot share one array of states
-            empty = visit(sources, empty, space.inputs)
-            sources = jnp.zeros((space.inputs, *empty.shape[1:]), empty.dtype)
+            nodes = visit(run, p, sources, nodes, space.inputs)
+            sources = jnp.zeros((space.inputs, *nodes.shape[1:]), nodes.dtype)
         else:
-            empty = visit(None, jnp.concatenate([sources, empty]), 0)[space.inputs :]
+            nodes = visit(run, p, None, jnp.concatenate([sources, nodes]), 0)[space.inputs :]
     index = {node: i for i, node in enumerate(space.nodes)}
-    return jnp.concatenate([empty[index[node]] for node in space.outputs], -1)
+    return jnp.concatenate([nodes[index[node]] for node in space.outputs], -1)
 
 
-def _edge_run(space, mixing, run: EdgeRun, params, gates: Gates, key, step, sources, into, shift) -> Array:
-    """Adds the output of every edge of a run to its target; reads from `sources`, or from the states themselves."""
-    rows = np.array(run.edges)
-    edge = jax.checkpoint(partial(_edge, space, mixing, run, step=step))
+def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, params, inputs, states, shift) -> Array:
+    """Adds the output of every edge of a run to its target; the first of the states is number `shift`."""
+    rows, columns = np.array(run.edges), np.array(run.ops)
+    edge = layout.remat(partial(_edge, space, mixing, run, step=step))
 
-    def body(states, xs):
-        p, gate_ops, gate, alive, source, target, row = xs
-        x = (states if sources is None else sources)[source]
-        return states.at[target].add(edge(p, gate_ops, gate, alive, jax.random.fold_in(key, row), x)), None
+    def one(row, x):
+        *differs, number = row
+        return edge(*differs, jax.random.fold_in(key, number), x)
 
-    columns = np.array(run.ops)
     source, target = np.array([space.edges[e] for e in run.edges]).T
     alive = run.alive[:, columns]
-    per_edge = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows], alive)
-    return lax.scan(body, into, (*per_edge, source, target - shift, rows))[0]
+    per_edge = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows], alive, rows)
+    return layout.edges(one, per_edge, source, target - shift, inputs, states)
 
 
 def _spread(params, space: Space, run: EdgeRun):
@@ -241,10 +241,10 @@ def _spread(params, space: Space, run: EdgeRun):
 def _edge(space, mixing, run: EdgeRun, params, gate_ops, gate, alive, key, x, *, step) -> Array:
     """One edge: its gate times the mixture of its candidates."""
 
-    def pure(column: int, op: int):
+    def pure(column: int, op: int) -> Op:
         name, factory = space.ops[op]
         module = factory(stride=run.stride)
-        apply = lambda x: module.apply({"params": params[name]}, x, rngs={"noise": key})
+        apply = _gated(module, params[name], key)
         return apply if run.alive[:, op].all() else _unless_dead(apply, alive[column])
 
     ops = {space.ops[op][0]: pure(column, op) for column, op in enumerate(run.ops)}
@@ -252,11 +252,17 @@ def _edge(space, mixing, run: EdgeRun, params, gate_ops, gate, alive, key, x, *,
     return gate.astype(y.dtype) * y
 
 
-def _unless_dead(apply: Callable[[Array], Array], alive: Array) -> Callable[[Array], Array]:
+def _gated(module, params, key: Array) -> Op:
+    """One candidate as a function of its input and its gate."""
+    apply = partial(module.apply, {"params": params}, rngs={"noise": key})
+    return apply if takes_gate(module) else lambda x, gate: gate.astype(x.dtype) * apply(x)
+
+
+def _unless_dead(apply: Op, alive: Array) -> Op:
     """Runs a candidate where its mask lets it, else gives zeros without running it."""
 
-    def masked(x: Array) -> Array:
-        shape = jax.eval_shape(apply, x)
-        return lax.cond(alive, apply, lambda x: jnp.zeros(shape.shape, shape.dtype), x)
+    def masked(x: Array, gate: Array) -> Array:
+        shape = jax.eval_shape(apply, x, gate)
+        return lax.cond(alive, apply, lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
 
     return masked

@@ -1,8 +1,8 @@
 """Candidate operations and the fixed parts of a network: flax modules on images `[B, H, W, C]`.
 
-Where in the river: what a gate opens. Knows images and strides; no gates, edges or genotypes. A candidate keeps the
-number of channels and divides height and width by its stride. A user's own candidate is any flax module with a field
-`stride` that does the same.
+Where in the river: what a gate opens. Knows images and strides; no edges or genotypes. A candidate keeps the number of
+channels and divides height and width by its stride. A user's own candidate is any flax module with a field `stride`
+that does the same; if it takes a gate too (see `norm.py`), it is faster.
 
 Formulas follow the official PyTorch code of DARTS (Liu et al. 2019, arXiv:1806.09055, `cnn/operations.py`) and of
 NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326, `cell_operations.py`). Initial values are those of PyTorch:
@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces.depthwise import depthwise_convolution
+from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
@@ -30,35 +31,8 @@ def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
     return lambda key, shape: jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
 
 
-def at_least_float32(x: Array) -> Array:
-    """The same numbers in float32 if they come in half precision."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-
-
-class BatchNorm(nn.Module):
-    """Normalises each channel by the mean and biased variance of this batch: (x - m) / sqrt(v + 1e-5).
-
-    Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1.
-    """
-
-    affine: bool = False  # followed by a learnt scale and shift
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        wide = at_least_float32(x)
-        mean = wide.mean((0, 1, 2), keepdims=True)
-        variance = jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)
-        y = ((wide - mean) * lax.rsqrt(variance + 1e-5)).astype(x.dtype)
-        if not self.affine:
-            return y
-        shape, dtype = (x.shape[-1],), jnp.result_type(float)
-        scale = self.param("scale", lambda _: jnp.ones(shape, dtype))
-        bias = self.param("bias", lambda _: jnp.zeros(shape, dtype))
-        return y * scale.astype(x.dtype).reshape(1, 1, 1, -1) + bias.astype(x.dtype).reshape(1, 1, 1, -1)
-
-
 class Conv(nn.Module):
-    """Dense convolution with zero padding; 1x1 kernels are matrix products, which batch well under vmap."""
+    """Dense convolution with zero padding; 1x1 kernels are matrix products of [pixels, C], which vmap batches."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
@@ -71,7 +45,8 @@ class Conv(nn.Module):
         init = uniform_fan_in(fan_in)
         if self.kernel == (1, 1):
             weight = self.param("kernel", init, (x.shape[-1], self.features)).astype(x.dtype)
-            y = x[:, :: self.stride[0], :: self.stride[1]] @ weight
+            x = x[:, :: self.stride[0], :: self.stride[1]]
+            y = (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], self.features)
         else:
             weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features)).astype(x.dtype)
             pad = [(k // 2, k // 2) for k in self.kernel]
@@ -125,13 +100,13 @@ class FactorizedReduce(nn.Module):
     stride: int = 2
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         x = nn.relu(x)
         odd = [(0, side % 2) for side in x.shape[1:3]]
         shifted = jnp.pad(x, [(0, 0), *odd, (0, 0)])[:, 1::2, 1::2]
         first = Conv(self.features // 2, name="even")(x[:, ::2, ::2])
         second = Conv(self.features - self.features // 2, name="odd")(shifted)
-        return self.norm(name="norm")(jnp.concatenate([first, second], -1))
+        return self.norm(name="norm")(jnp.concatenate([first, second], -1), gate)
 
 
 class Skip(nn.Module):
@@ -141,8 +116,10 @@ class Skip(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        return x if self.stride == 1 else FactorizedReduce(x.shape[-1], self.norm, name="reduce")(x)
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
+        if self.stride == 1:
+            return jnp.asarray(gate, x.dtype) * x
+        return FactorizedReduce(x.shape[-1], self.norm, name="reduce")(x, gate)
 
 
 def _window(x: Array, axis: int, stride: int, fill: float, combine: Callable[[Array, Array], Array]) -> Array:
@@ -187,14 +164,14 @@ def _neighbours(side: int, stride: int) -> np.ndarray:
 
 
 class Sequence(nn.Module):
-    """Modules applied one after another."""
+    """Modules applied one after another; the last one takes the gate."""
 
     modules: tuple[nn.Module, ...]
 
-    def __call__(self, x: Array) -> Array:
-        for module in self.modules:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
+        for module in self.modules[:-1]:
             x = module(x)
-        return x
+        return self.modules[-1](x, gate)
 
 
 class ReluConvNorm(nn.Module):
@@ -207,10 +184,10 @@ class ReluConvNorm(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         features = self.features or x.shape[-1]
         conv = Conv(features, (self.kernel,) * 2, (self.stride,) * 2, self.bias, name="conv")
-        return self.norm(name="norm")(conv(nn.relu(x)))
+        return self.norm(name="norm")(conv(nn.relu(x)), gate)
 
 
 class SepConv(nn.Module):
@@ -221,10 +198,10 @@ class SepConv(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for stride, part in ((self.stride, "1"), (1, "2")):
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
+        for stride, part, by in ((self.stride, "1", 1.0), (1, "2", gate)):
             x = Depthwise(self.kernel, stride, name="depthwise" + part)(nn.relu(x))
-            x = self.norm(name="norm" + part)(Conv(x.shape[-1], name="pointwise" + part)(x))
+            x = self.norm(name="norm" + part)(Conv(x.shape[-1], name="pointwise" + part)(x), by)
         return x
 
 
@@ -236,9 +213,9 @@ class DilConv(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(nn.relu(x))
-        return self.norm(name="norm")(Conv(x.shape[-1], name="pointwise")(x))
+        return self.norm(name="norm")(Conv(x.shape[-1], name="pointwise")(x), gate)
 
 
 class FactorizedConv(nn.Module):
@@ -249,11 +226,11 @@ class FactorizedConv(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         c = x.shape[-1]
         x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(nn.relu(x))
         x = Conv(c, (self.kernel, 1), (self.stride, 1), name="column")(x)
-        return self.norm(name="norm")(x)
+        return self.norm(name="norm")(x, gate)
 
 
 def normalized(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

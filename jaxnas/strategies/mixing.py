@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jax import Array
 
-Op = Callable[[Array], Array]  # x [B, H, W, C'] -> y [B, H/s, W/s, C'], parameters already inside
+Op = Callable[[Array, Array], Array]  # (x [B, H, W, C'], gate []) -> gate * y [B, H/s, W/s, C'], parameters inside
 
 
 class Mixing(NamedTuple):
@@ -29,7 +29,6 @@ def weighted_sum() -> Mixing:
 
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
         del key, step
-        gates = gates.astype(x.dtype)
-        return reduce(add, (gates[i] * op(x) for i, op in enumerate(ops.values())))
+        return reduce(add, (op(x, gates[i]) for i, op in enumerate(ops.values())))
 
     return Mixing(lambda channels: channels, mix)
