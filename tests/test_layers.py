@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "bilevel": ("hypergradient",),
     "strategies.algorithms": ("bilevel", "hypergradient", *SLOTS),
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
+    "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),
     "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
     "interop": (SPACES, "strategies.mixing"),

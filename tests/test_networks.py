@@ -8,16 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.data import Batch
-from jaxnas.hypergradient import Batches, first_order, unrolled
-from jaxnas.search import bind
 from jaxnas.spaces import ops
 from jaxnas.spaces.darts import SEARCHED, darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.plan import Cells, plan
 from jaxnas.spaces.space import Gates, Layer
-from jaxnas.strategies.algorithms import darts as darts_row
 
 STEP = np.int32(0)
 
@@ -63,34 +59,6 @@ def some_alive(space, seed=0):
         masks[cell] = rng.random((len(space.edges), len(space.ops))) < 0.4
         masks[cell][np.arange(len(space.edges)), rng.integers(len(space.ops), size=len(space.edges))] = True
     return space.with_alive(masks)
-
-
-# ------------------------------------------------------------------------------- size of the program
-
-
-def lines(space, hypergradient):
-    """Lines of StableHLO of one search step on batches of 16; nothing is compiled."""
-    search = bind(darts_row(10, hypergradient=hypergradient), space)
-    state = jax.eval_shape(search.init, jax.random.key(0))
-    batch = Batch(jax.ShapeDtypeStruct((16, *space.image), jnp.float32), jax.ShapeDtypeStruct((16,), jnp.int32))
-    return jax.jit(search.step).lower(state, Batches(batch, batch)).as_text().count("\n")
-
-
-def test_program_does_not_grow_with_depth():
-    """8 and 20 cells have the same five parts; measured 36,062 and 36,026 lines."""
-    shallow, deep = (lines(darts(16, layers), first_order()) for layers in (8, 20))
-    assert deep <= 1.15 * shallow
-    assert 10_000 < shallow <= 37_000  # the budget of first order
-
-
-def test_program_of_the_exact_second_order_is_within_budget():
-    """Measured 105,315 lines; 240,000 for first order alone, if the network were written out edge by edge."""
-    assert 40_000 < lines(darts(16, 8), unrolled) <= 110_000
-
-
-def test_program_of_nas_bench_201_does_not_grow_with_depth():
-    shallow, deep = (lines(nas_bench_201(16, cells), first_order()) for cells in (2, 5))
-    assert 1_000 < deep <= 1.15 * shallow
 
 
 # ---------------------------------------------------------------- the same network, edge by edge

@@ -263,6 +263,6 @@ def _unless_dead(apply: Op, alive: Array) -> Op:
 
     def masked(x: Array, gate: Array) -> Array:
         shape = jax.eval_shape(apply, x, gate)
-        return lax.cond(alive, apply, lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
+        return lax.cond(alive, jax.checkpoint(apply), lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
 
     return masked

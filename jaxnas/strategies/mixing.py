@@ -9,7 +9,8 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
-from jax import Array
+import jax
+from jax import Array, lax
 
 Op = Callable[[Array, Array], Array]  # (x [B, H, W, C'], gate []) -> gate * y [B, H/s, W/s, C'], parameters inside
 
@@ -30,5 +31,24 @@ def weighted_sum() -> Mixing:
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
         del key, step
         return reduce(add, (op(x, gates[i]) for i, op in enumerate(ops.values())))
+
+    return Mixing(lambda channels: channels, mix)
+
+
+def sampled() -> Mixing:
+    """One candidate only, that with the largest gate: y = g_i op_i(x) with i = argmax g.
+
+    The others are not computed, forward or backward, and get no gradient of their own: alpha learns of them through
+    the relaxation that made the gates. Under `vmap` over edges or seeds the switch becomes a selection: the value is
+    the same, but every candidate is computed.
+
+    Reference: Dong and Yang 2019, arXiv:1910.04465, equation 7.
+    """
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        del key, step
+        chosen = gates.argmax()
+        # rematerialised, since a switch would fill the residuals of all that did not run with zeros
+        return lax.switch(chosen, [jax.checkpoint(op) for op in ops.values()], x, gates[chosen])
 
     return Mixing(lambda channels: channels, mix)

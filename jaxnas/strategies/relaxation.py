@@ -48,6 +48,32 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
     return Relaxation(init, sample, mean)
 
 
+def uniform() -> Relaxation:
+    """One living operation for each edge, drawn uniformly anew at every pass: alpha plays no part in training.
+
+    Gates are one-hot, one draw for each type of cell; the mean is the probability of each operation. With the mixing
+    `sampled` this trains a supernet path by path, the baseline of random search with shared weights.
+
+    Reference: Li and Talwalkar 2019, arXiv:1902.07638, section 3.
+    """
+    inner = softmax()
+
+    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
+        del step
+        keys = jax.random.split(key, len(space.cells))
+        return {c: _one_hot(k, alpha[c], space.mask(c)) for c, k in zip(space.cells, keys, strict=True)}
+
+    def mean(alpha: Alpha, space: Space) -> CellGates:
+        return {c: Gates(masked_softmax(jnp.zeros_like(alpha[c]), space.mask(c)), _ones(alpha[c])) for c in space.cells}
+
+    return Relaxation(inner.init, sample, mean)
+
+
+def _one_hot(key: Array, alpha: Array, alive) -> Gates:
+    chosen = jax.random.categorical(key, jnp.where(jnp.asarray(alive), 0.0, DEAD))
+    return Gates(jax.nn.one_hot(chosen, alpha.shape[1], dtype=alpha.dtype), _ones(alpha))
+
+
 def masked_softmax(logits: Array, alive) -> Array:
     """Softmax over the last axis in which dead entries get exactly 0. Shapes [..., O], booleans of the same shape."""
     alive = jnp.asarray(alive)

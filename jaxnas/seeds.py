@@ -1,0 +1,81 @@
+"""Many searches in one program: the same search for several keys, side by side.
+
+Where in the river: around `bind`. Knows a `Search` and how to run one function for many arguments; nothing inside a
+step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array, lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxnas.hypergradient import Batches, Metrics
+from jaxnas.search import Search, SearchState
+from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.space import CellGates
+
+Axis = Callable[[Callable], Callable]  # f of one -> f of many, stacked along a leading axis of every argument
+
+
+def vmapped(function: Callable) -> Callable:
+    """All at once in larger kernels: for accelerators, which one small search leaves idle.
+
+    Conditionals on a batched value become selections: a sampled operation no longer saves the others.
+    """
+    return jax.vmap(function)
+
+
+def mapped(function: Callable) -> Callable:
+    """One after another in a loop: one compilation, the time of separate runs; conditionals stay conditionals."""
+    return lambda *args: lax.map(lambda one: function(*one), args)
+
+
+def sharded(mesh: Mesh, name: str, inner: Axis = vmapped) -> Axis:
+    """Spread over the devices along one axis of a mesh, those of one device together as `inner` says.
+
+    Args:
+      mesh: the devices.
+      name: an axis of the mesh; its size must divide the number of searches.
+      inner: `vmapped` or `mapped`.
+    """
+
+    def axis(function: Callable) -> Callable:
+        return jax.shard_map(inner(function), mesh=mesh, in_specs=P(name), out_specs=P(name), check_vma=False)
+
+    return axis
+
+
+class Searches(NamedTuple):
+    """S independent searches; every array has a leading axis of length S."""
+
+    init: Callable[[Array], SearchState]  # keys [S] -> states
+    step: Callable[[SearchState, Batches], tuple[SearchState, Metrics]]  # batches [S, B, ...] -> states, metrics [S]
+    scores: Callable[[SearchState], CellGates]
+    genotypes: Callable[[SearchState], list[Genotype]]  # on the host
+
+
+def over_seeds(search: Search, axis: Axis = mapped) -> Searches:
+    """The same search for every key of a list, compiled once.
+
+    Args:
+      search: from `bind`.
+      axis: how they share the machine: `mapped` (the default, best on CPU), `vmapped`, or `sharded(mesh, name)`.
+
+    Returns:
+      `Searches`; each is the search that its own key gives alone: to the last bit with `mapped` on CPU, to rounding
+      with `vmapped`.
+    """
+
+    def genotypes(states: SearchState) -> list[Genotype]:
+        count = states.bilevel.step.shape[0]
+        return [search.genotype(seed(states, i)) for i in range(count)]
+
+    return Searches(axis(search.init), axis(search.step), jax.vmap(search.scores), genotypes)
+
+
+def seed(states: Any, number: int) -> Any:
+    """One of the stacked states (or metrics)."""
+    return jax.tree.map(lambda leaf: leaf[number], states)

@@ -1,0 +1,61 @@
+"""What a search step may cost, in numbers that are the same on every run: lines, bytes, traces.
+
+A number that grows beyond its budget is a decision: make it in a commit that says why.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxnas.data import Batch
+from jaxnas.hypergradient import Batches, first_order, unrolled
+from jaxnas.search import bind
+from jaxnas.spaces.darts import darts
+from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.strategies.algorithms import darts as darts_row
+from jaxnas.strategies.mixing import sampled
+
+MEGABYTE = 10**6
+STEPS = {
+    "DARTS, first order": (lambda: darts(16, 8), first_order(), 23_000, 235),
+    "DARTS, exact second order": (lambda: darts(16, 8), unrolled, 50_000, 380),
+    "NAS-Bench-201, first order": (lambda: nas_bench_201(16, 5), first_order(), 4_750, 100),
+}  # (space, hypergradient, lines of StableHLO, megabytes of temporaries): some percent above what was measured
+
+
+def lower(space, hypergradient, **slots):
+    """One search step on two batches of 16 images, lowered; nothing is compiled."""
+    search = bind(darts_row(10, hypergradient=hypergradient).replace(**slots), space)
+    state = jax.eval_shape(search.init, jax.random.key(0))
+    batch = Batch(jax.ShapeDtypeStruct((16, *space.image), jnp.float32), jax.ShapeDtypeStruct((16,), jnp.int32))
+    return jax.jit(search.step, donate_argnums=0).lower(state, Batches(batch, batch))
+
+
+def lines(lowered) -> int:
+    return lowered.as_text().count("\n")
+
+
+def temporaries(lowered) -> int:
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_step_is_within_its_budget(name):
+    space, hypergradient, most_lines, most_megabytes = STEPS[name]
+    lowered = lower(space(), hypergradient)
+    assert 0.9 * most_lines < lines(lowered) <= most_lines
+    assert 0.9 * most_megabytes * MEGABYTE < temporaries(lowered) <= most_megabytes * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "space, shallow, deep", [(darts, 8, 20), (nas_bench_201, 2, 5)], ids=["DARTS", "NAS-Bench-201"]
+)
+def test_program_does_not_grow_with_depth(space, shallow, deep):
+    small, large = (lines(lower(space(16, depth), first_order())) for depth in (shallow, deep))
+    assert 0.9 * small < large <= 1.15 * small
+
+
+def test_step_of_one_sampled_operation_takes_no_more_memory():
+    """Edges are rematerialised, so there is little left to save; time is what a sample saves."""
+    whole, sample = (lower(nas_bench_201(16, 2), first_order(), **slots) for slots in ({}, {"mixing": sampled()}))
+    assert temporaries(sample) < temporaries(whole)
