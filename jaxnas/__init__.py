@@ -6,12 +6,14 @@ The public names, in the order in which data flows:
     jn.relaxation  alpha -> gates           jn.mixing             gates -> output of an edge
     jn.penalty     gates -> extra loss      jn.decoding           scores -> genotype
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
+    jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
 """
 
 from jaxnas import augmentation as augmentation
 from jaxnas import data as data
 from jaxnas import drawing as drawing
 from jaxnas import interop as interop
+from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
 from jaxnas.bilevel import Solver as Solver
 from jaxnas.bilevel import after as after
@@ -35,9 +37,12 @@ from jaxnas.runner import Result as Result
 from jaxnas.runner import run as run
 from jaxnas.search import Search as Search
 from jaxnas.search import bind as bind
+from jaxnas.seeds import over_seeds as over_seeds
 from jaxnas.spaces import genotype as genotype
+from jaxnas.spaces import layout as layout
 from jaxnas.spaces import ops as ops
 from jaxnas.spaces.genotype import Genotype as Genotype
+from jaxnas.spaces.layout import Layout as Layout
 from jaxnas.spaces.networks import supernet as supernet
 from jaxnas.spaces.space import Gates as Gates
 from jaxnas.spaces.space import Layer as Layer

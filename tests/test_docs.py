@@ -33,7 +33,7 @@ def test_own_operations_and_spaces(tmp_path):
 
 def test_the_readme_from_python():
     """With a smaller space and images of its size; nothing else is changed."""
-    first, second = blocks("README.md")
+    first, second, third = blocks("README.md")
     small = first.replace("steps=500", "steps=4, hypergradient=jn.first_order()").replace(
         "darts(channels=16, layers=8)", "s2(channels=2, layers=3, image=(8, 8, 3))"
     )
@@ -45,3 +45,5 @@ def test_the_readme_from_python():
     assert np.isfinite(names["metrics"]["valid"]["loss"])
     rows = [eval(line.split("#")[0], names) for line in second.strip().splitlines()]
     assert all(isinstance(row, names["jn"].Strategy) for row in rows)
+    exec(compile(third, "README.md", "exec"), names)
+    assert names["states"].bilevel.step.shape == (8,)
