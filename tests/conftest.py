@@ -1,6 +1,8 @@
 """Every test runs with 8 CPU devices, strict promotion, and compiled programs kept between tests and runs."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,6 +10,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -17,10 +20,23 @@ jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def python(*args, **options):
+    """A Python of its own: its exit status and output; programs compiled by the tests are found."""
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": "", "COLUMNS": "200"}
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
+
+
 @pytest.fixture
 def key():
     """A fixed key."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def draw():
+    """Shape -> standard normal numbers, the same whatever ran before."""
+    return np.random.default_rng(6).standard_normal
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+from problems import A, H, M, T, close, moved, quadratic, stack
 
 from jaxnas.bilevel import after, alternating, always, every, joint
 from jaxnas.hypergradient import (
@@ -29,9 +30,6 @@ from jaxnas.hypergradient import (
     unrolled,
 )
 from jaxnas.strategies.algorithms import heavy_ball
-
-_draw = np.random.default_rng(1).standard_normal
-
 
 SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), optax.adam(0.05, b1=0.5)
 LOOK = through(SGD)
@@ -67,23 +65,12 @@ def _start(seed=0):
     return {"slope": jnp.asarray(draw(3)), "offset": jnp.asarray(draw())}, jnp.asarray(draw(3))
 
 
-def _close(actual, expected, rtol=1e-10):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12), actual, expected)
-
-
 @partial(jax.jit, static_argnums=0)
 def _grads(level, weights, alpha, batch):
     return jax.value_and_grad(_loss, (1, 2), has_aux=True)(level, weights, alpha, batch)
 
 
 _hypergradient = jax.jit(gradient, static_argnums=(0, 1))
-
-
-def _apply(tx, grads, opt, params):
-    """One step of optax, which divides by the integers it counts in: strict promotion forbids that."""
-    with jax.numpy_dtype_promotion("standard"):
-        updates, opt = tx.update(grads, opt, params)
-    return optax.apply_updates(params, updates), opt
 
 
 def _metrics(found, grad):
@@ -100,17 +87,17 @@ def _by_hand(hypergradient, moves, weights_first, steps):
         for player in ("weights", "alpha") if weights_first else ("alpha", "weights"):
             if player == "weights":
                 (_, seen), (g, _) = _grads(INNER, state.weights, state.alpha, batches.train)
-                weights, opt = _apply(SGD, g, state.weights_opt, state.weights)
+                weights, opt = moved(SGD, g, state.weights_opt, state.weights)
                 state = state._replace(weights=weights, weights_opt=opt)
                 metrics["train"] = _metrics(seen, g)
             elif moves(step):
                 at = state.weights
                 if hypergradient.lookahead is LOOK:
                     g = _grads(INNER, at, state.alpha, batches.train)[1][0]
-                    at = _apply(SGD, g, state.weights_opt, at)[0]
+                    at = moved(SGD, g, state.weights_opt, at)[0]
                 (_, seen), (v, _) = _grads(OUTER, at, state.alpha, batches.valid)
                 direction = _hypergradient(hypergradient, PROBLEM, state, batches)
-                alpha, opt = _apply(ADAM, direction, state.alpha_opt, state.alpha)
+                alpha, opt = moved(ADAM, direction, state.alpha_opt, state.alpha)
                 state = state._replace(alpha=alpha, alpha_opt=opt)
                 metrics["valid"] = _metrics(seen, v)
             else:
@@ -141,8 +128,8 @@ def test_alternating_is_the_loop_by_hand(name, shapes, x64):
         batches = _batches(int(state.step))
         before = state
         state, found = step(state, batches if shapes == "equal" else _twice(batches))
-        _close(state, expected)
-        _close(found, metrics)
+        close(state, expected)
+        close(found, metrics)
         if not moves(int(before.step)):
             chex.assert_trees_all_equal((state.alpha, state.alpha_opt), (before.alpha, before.alpha_opt))
             assert found["train"]["grad_norm"] > 0
@@ -166,10 +153,10 @@ def test_joint_moves_both_on_one_pass(x64):
     for i in range(3):
         state, found = step(state, _batches(i))
         (_, seen), (g, h) = _grads(OUTER, weights, alpha, _batches(i).train)
-        weights, weights_opt = _apply(SGD, g, weights_opt, weights)
-        alpha, alpha_opt = _apply(ADAM, h, alpha_opt, alpha)
-        _close(state, BilevelState(i + 1, weights, alpha, weights_opt, alpha_opt))
-        _close(found, {"train": _metrics(seen, g)})
+        weights, weights_opt = moved(SGD, g, weights_opt, weights)
+        alpha, alpha_opt = moved(ADAM, h, alpha_opt, alpha)
+        close(state, BilevelState(i + 1, weights, alpha, weights_opt, alpha_opt))
+        close(found, {"train": _metrics(seen, g)})
 
 
 @pytest.mark.parametrize("shapes", ("equal", "different"))
@@ -183,7 +170,7 @@ def test_two_losses_are_one_loss_with_a_level(shapes, x64):
     solver = alternating(SGD, ADAM, hypergradient=unrolled(LOOK), when=every(2))
     step = jax.jit(solver.step, static_argnums=0)
     state = solver.init(*_start())
-    _close(step(split, state, batches), step(PROBLEM, state, batches))
+    close(step(split, state, batches), step(PROBLEM, state, batches))
 
 
 # ------------------------------------------------------------------------------------- transformations
@@ -215,14 +202,13 @@ def test_steps_may_be_scanned(x64):
     solver = SOLVERS["unrolled"]
     step = partial(solver.step, PROBLEM)
     state = solver.init(*_start())
-    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *map(_batches, range(4)))
-    scanned, metrics = jax.jit(partial(lax.scan, step))(state, stacked)
+    scanned, metrics = jax.jit(partial(lax.scan, step))(state, stack(map(_batches, range(4))))
     compiled, seen = jax.jit(step), []
     for i in range(4):
         state, found = compiled(state, _batches(i))
         seen.append(found)
-    _close(scanned, state)
-    _close(metrics, jax.tree.map(lambda *xs: jnp.stack(xs), *seen))
+    close(scanned, state)
+    close(metrics, stack(seen))
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -231,10 +217,9 @@ def test_seeds_may_be_batched(name, x64):
     solver = SOLVERS[name]
     step = partial(solver.step, PROBLEM)
     states = [solver.init(*_start(seed))._replace(step=jnp.asarray(seed, jnp.int32)) for seed in range(2)]
-    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *states)
-    together = jax.jit(jax.vmap(step, (0, None)))(stacked, _batches())
+    together = jax.jit(jax.vmap(step, (0, None)))(stack(states), _batches())
     alone = [jax.jit(step)(state, _batches()) for state in states]
-    _close(together, jax.tree.map(lambda *xs: jnp.stack(xs), *alone))
+    close(together, stack(alone))
 
 
 # ----------------------------------------------------------------------------------------------- devices
@@ -261,7 +246,7 @@ def test_two_halves_of_a_batch_are_the_whole(name, x64):
     step = jax.vmap(partial(solver.step, MEAN), (None, 0), axis_name="device")
     split = jax.jit(step)(state, halves)
     for i in range(2):
-        _close(jax.tree.map(lambda x, i=i: x[i], split), whole, rtol=1e-8)
+        close(jax.tree.map(lambda x, i=i: x[i], split), whole, rtol=1e-8)
 
 
 def test_two_devices_are_one(x64):
@@ -270,40 +255,31 @@ def test_two_devices_are_one(x64):
     whole = jax.jit(partial(solver.step, PROBLEM))(state, _batches())
     mesh = Mesh(np.array(jax.devices()[:2]), ("device",))
     options = {"mesh": mesh, "in_specs": (P(), P("device")), "out_specs": P(), "check_vma": False}
-    _close(jax.jit(jax.shard_map(partial(solver.step, MEAN), **options))(state, _batches()), whole)
+    close(jax.jit(jax.shard_map(partial(solver.step, MEAN), **options))(state, _batches()), whole)
 
 
 # -------------------------------------------------------------------------------------------- end to end
 
-_m, _t = _draw((4, 3)), _draw(4)
-_root = _draw((4, 4))
-_h = _root @ _root.T / 4 + 0.5 * np.eye(4)
-_rho = 0.3
-
-
-def _inner(weights, alpha, batch):
-    r = weights - _m @ alpha
-    return r @ _h @ r / 2, {}
+RHO = 0.3
 
 
 def _outer(weights, alpha, batch):
-    return (jnp.sum(jnp.square(weights - _t)) + _rho * jnp.sum(jnp.square(alpha))) / 2, {}
+    return (jnp.sum(jnp.square(weights - T)) + RHO * jnp.sum(jnp.square(alpha))) / 2, {}
 
 
-def _search(hypergradient, steps=600):
+def _search(hypergradient, steps=1500):
     """Weights nearly at rest at every step of alpha."""
-    weights_tx = optax.sgd(1 / np.linalg.eigvalsh(_h)[-1])
-    solver = alternating(weights_tx, optax.sgd(0.05), hypergradient=hypergradient)
-    state = solver.init(jnp.zeros(4), jnp.zeros(3))
-    step = partial(solver.step, two_losses(_inner, _outer))
+    solver = alternating(optax.sgd(1 / np.linalg.eigvalsh(H)[-1]), optax.sgd(0.05), hypergradient=hypergradient)
+    step = partial(solver.step, two_losses(quadratic, _outer))
+    state = solver.init(jnp.zeros(4), jnp.asarray(A))
     return jax.jit(lambda s: lax.scan(lambda s, _: step(s, Batches((), ())), s, length=steps)[0])(state)
 
 
 def test_finds_the_solution_of_a_bilevel_problem(x64):
     """w* = M a, so a* = (M^T M + rho I)^-1 M^T t; only a hypergradient that looks through the weights gets there."""
-    alpha = np.linalg.solve(_m.T @ _m + _rho * np.eye(3), _m.T @ _t)
+    alpha = np.linalg.solve(M.T @ M + RHO * np.eye(3), M.T @ T)
     found = _search(conjugate_gradient(4))
     np.testing.assert_allclose(found.alpha, alpha, rtol=1e-6)
-    np.testing.assert_allclose(found.weights, _m @ alpha, rtol=1e-6)
+    np.testing.assert_allclose(found.weights, M @ alpha, rtol=1e-6)
     np.testing.assert_allclose(_search(neumann(200, 0.2)).alpha, alpha, rtol=1e-6)
     np.testing.assert_allclose(_search(first_order()).alpha, 0, atol=1e-6)  # the direct term alone pulls to zero

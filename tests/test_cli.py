@@ -1,29 +1,18 @@
 """The command line as a person meets it: what helps, what it prints, and what it says to nonsense."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import python
+from published import DARTS_V2
 from typer.testing import CliRunner
 
 from jaxnas.cli import SPACES, STRATEGIES, app
 
-DARTS_V2 = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
-    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=range(2, 6), "
-    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
-    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))"
-)
-
 
 def jaxnas(*args, **options):
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": "", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "jaxnas", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
+    return python("-m", "jaxnas", *args, **options)
 
 
 @pytest.mark.parametrize("command", ["", "search", "draw", "info"])

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 from jax import lax
+from published import DARTS_V2
 
 from jaxnas.evaluation.cost import Cost, genotype_cost, module_cost, supernet_cost, total
 from jaxnas.spaces import ops
@@ -12,14 +13,6 @@ from jaxnas.spaces.darts import darts, darts_network, s1
 from jaxnas.spaces.genotype import from_darts, from_nas_bench_201, genotype
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.networks import supernet
-
-DARTS_V2 = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
-    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], "
-    "normal_concat=range(2, 6), reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
-    "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), "
-    "('max_pool_3x3', 1)], reduce_concat=range(2, 6))"
-)
 
 
 class Own(nn.Module):

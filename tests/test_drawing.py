@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyArrowPatch
+from published import BENCHMARK
 
 from jaxnas.drawing import draw_alpha, draw_cells, draw_curves, save
 from jaxnas.spaces.genotype import genotype, read
 
-BENCHMARK = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 EVERY = [(s, t) for t in range(2, 6) for s in range(t)]
 OPS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5")
 CELLS = {

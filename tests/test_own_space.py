@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from draws import normal_like, random_batches, random_state
 
-from jaxnas.data import Batch
 from jaxnas.evaluation.cost import supernet_cost, total
-from jaxnas.hypergradient import Batches, first_order
-from jaxnas.search import SearchState, bind
+from jaxnas.hypergradient import first_order
+from jaxnas.search import bind
 from jaxnas.spaces.genotype import from_json, to_json
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates, Layer, Space
@@ -106,14 +106,10 @@ def test_one_step_and_a_genotype(space):
     """A search step with every weight and alpha moving, and a genotype of the space that survives its file."""
     strategy = darts_row(10, hypergradient=first_order())
     strategy = strategy.replace(decode=argmax_edges(never=("none",)))
-    search, rng = bind(strategy, space), np.random.default_rng(0)
-    shapes = jax.eval_shape(search.init, jax.random.key(0)).bilevel
-    draw = lambda s: rng.normal(0, 0.5, s.shape).astype(s.dtype)
-    weights, alpha = jax.tree.map(draw, (shapes.weights, shapes.alpha))
-    state = SearchState(jax.random.key(0), strategy.solver.init(weights, alpha))
-    images = rng.normal(size=(2, 4, *space.image)).astype(np.float32)
-    batches = Batches(*(Batch(x, np.arange(4, dtype=np.int32)) for x in images))
-    ended, metrics = jax.jit(search.step)(state, batches)
+    search = bind(strategy, space)
+    state = random_state(strategy, search)
+    weights, alpha = state.bilevel.weights, state.bilevel.alpha
+    ended, metrics = jax.jit(search.step)(state, random_batches(space))
     assert all(np.isfinite(value) for level in metrics.values() for value in level.values())
     for cell in space.cells:
         assert np.abs(ended.bilevel.alpha[cell] - alpha[cell]).min() > 1e-5
@@ -132,9 +128,8 @@ def test_one_step_and_a_genotype(space):
 
 def test_own_network_by_its_formula(key):
     """The chain written out: each edge is its gate times the gated sum of both operations."""
-    net, rng = supernet(CHAIN), np.random.default_rng(0)
-    shapes = jax.eval_shape(net.init, jax.random.key(0))
-    weights = jax.tree.map(lambda s: rng.normal(0, 0.5, s.shape).astype(s.dtype), shapes)
+    net, rng = supernet(CHAIN), np.random.default_rng(1)
+    weights = normal_like(jax.eval_shape(net.init, jax.random.key(0)))
     images = rng.normal(size=(3, *CHAIN.image)).astype(np.float32)
     ops_gates, edges = rng.uniform(size=(2, 2)).astype(np.float32), np.float32([0.5, 2.0])
     gates = {"link": Gates(ops_gates, edges)}

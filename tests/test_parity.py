@@ -1,23 +1,18 @@
 """The official numbers, through the command that anybody can run on any file of these formats."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import python
 
 HERE = Path(__file__).parent
 FIXTURES = sorted(p for p in (HERE / "fixtures").iterdir() if p.suffix in (".npz", ".json"))
 
 
-def parity(*paths: Path) -> subprocess.CompletedProcess:
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": ""}
-    command = [sys.executable, str(HERE / "parity.py"), *map(str, paths)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+def parity(*paths: Path):
+    return python(HERE / "parity.py", *paths)
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda p: p.name)

@@ -18,12 +18,11 @@ from jaxnas.runner import measures, run
 from jaxnas.search import bind
 from jaxnas.spaces.darts import SEARCHED, darts
 from jaxnas.spaces.genotype import from_json, genotype, to_json
-from jaxnas.spaces.space import Gates
+from jaxnas.spaces.space import Gates, Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.algorithms import darts as row
 from jaxnas.strategies.penalty import entropy
 
-EPOCHS, BATCH = 3, 4
 SPACE = darts(channels=2, layers=3, classes=4, image=(8, 8, 1)).replace(ops=(SEARCHED[0], *SEARCHED[3:5]))
 
 
@@ -42,12 +41,17 @@ def augment(key, pixels):
     return pixels.astype(jnp.float32) / 100.0 + noise
 
 
-def search_in(out, *, seed=0, data=DATA, space=SPACE, epochs=EPOCHS, strategy=None, **options):
-    strategy = strategy or row(9, hypergradient=first_order(), every=3)
-    stages = [Stage(strategy, epochs)]
-    console = Console(quiet=True)
-    options = {"augment": augment, "batch": BATCH, "settings": {"seed": seed}, **options}
-    return run(stages, space, data, jax.random.key(seed), out=out, console=console, **options)
+def search_in(out, *, seed=0, data=DATA, epochs=3, strategy=None, stages=None, **options):
+    stages = stages or [Stage(strategy or row(9, hypergradient=first_order(), every=3), epochs)]
+    options = {"augment": augment, "batch": 4, "settings": {"seed": seed}, **options}
+    return run(stages, SPACE, data, jax.random.key(seed), out=out, console=Console(quiet=True), **options)
+
+
+def interrupt(genotype, number):
+    """A `stop` that is a Ctrl-C after the second epoch of a stage, before it is recorded."""
+    if number == 2:
+        raise KeyboardInterrupt
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +106,6 @@ def test_numbers_do_not_depend_on_how_often_the_host_looks(result, tmp_path, mon
 
 
 def test_a_stopped_run_resumes_to_the_same_end(result, tmp_path):
-    def interrupt(genotype, number):
-        if number == 2:
-            raise KeyboardInterrupt
-        return False
-
     with pytest.raises(KeyboardInterrupt):
         search_in(tmp_path / "b", stop=interrupt)
     assert len(folder.read_records(tmp_path / "b")) == 1
@@ -136,29 +135,19 @@ def test_a_record_without_its_checkpoint_is_forgotten(result, tmp_path, monkeypa
 
 def test_two_stages_run_on_and_resume(tmp_path):
     """The second stage keeps what the first liked best; an interrupted second stage goes on from its own state."""
-    from jaxnas.spaces.space import Space
 
     def drop_worst(space: Space, scores) -> Space:
         return space.with_alive({c: g.ops > g.ops.min(-1, keepdims=True) for c, g in scores.items()})
 
     strategy = row(6, hypergradient=first_order(), every=3)
     stages = [Stage(strategy, 1), Stage(strategy, 3, drop_worst)]
-    go = lambda out, **o: run(
-        stages, SPACE, DATA, jax.random.key(0), out=out, batch=BATCH, augment=augment,
-        console=Console(quiet=True), **o,
-    )  # fmt: skip
-    whole = go(tmp_path / "a")
+    whole = search_in(tmp_path / "a", stages=stages)
     assert [r["stage"] for r in whole.records] == [0, 1, 1, 1]
     assert (folder.read_scores(tmp_path / "a")["normal"][-1] == 0).sum() == 14  # one dead operation on each edge
 
-    def interrupt(genotype, number):
-        if number == 2:
-            raise KeyboardInterrupt
-        return False
-
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path / "b", stop=interrupt)
-    assert numbers(go(tmp_path / "b", resume=True).records) == numbers(whole.records)
+        search_in(tmp_path / "b", stages=stages, stop=interrupt)
+    assert numbers(search_in(tmp_path / "b", stages=stages, resume=True).records) == numbers(whole.records)
 
 
 def test_stop_ends_a_stage(tmp_path):

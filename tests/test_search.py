@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from draws import random_batches, random_state
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches, first_order, unrolled
 from jaxnas.search import SearchState, bind
 from jaxnas.spaces.darts import s1
@@ -48,25 +48,6 @@ def searched(space, order):
     return search, initialised(space), jax.jit(chex.assert_max_traces(search.step, n=1))
 
 
-def start(search, space, seed=0):
-    """A state with random numbers for weights and alpha, for where compiling the initialisation is not worth it."""
-    shapes, rng = jax.eval_shape(search.init, jax.random.key(0)), np.random.default_rng(seed)
-    draw = lambda s: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype)
-    weights, alpha = jax.tree.map(draw, (shapes.bilevel.weights, shapes.bilevel.alpha))
-    return SearchState(jax.random.key(seed), strategy().solver.init(weights, alpha))
-
-
-def batches_of(space, steps=STEPS, size=4, seed=0):
-    """Random batches of four images for some steps, stacked."""
-    rng = np.random.default_rng(seed)
-
-    def draw():
-        images = rng.normal(size=(steps, size, *space.image)).astype(np.float32)
-        return Batch(images, rng.integers(space.classes, size=(steps, size)).astype(np.int32))
-
-    return Batches(draw(), draw())
-
-
 def at(tree, i):
     """Entry i of every array."""
     return jax.tree.map(lambda a: a[i], tree)
@@ -76,7 +57,7 @@ def at(tree, i):
 def walked(space, order, seed):
     """[(state, metrics of the step to it)] of a loop of jitted steps; the first has none."""
     _, init, step = searched(space, order)
-    path, data = [(init(jax.random.key(seed)), None)], batches_of(space)
+    path, data = [(init(jax.random.key(seed)), None)], random_batches(space, STEPS)
     for i in range(STEPS):
         path.append(step(path[-1][0], at(data, i)))
     return path
@@ -128,7 +109,7 @@ def test_metrics_are_the_losses_at_the_state(tiny_space):
     """First order: the outer loss at the old weights and alpha, the inner one at the old weights and the new alpha."""
     search, _, _ = searched(tiny_space, "first")
     (before, _), (after, metrics) = walked(tiny_space, "first", 0)[:2]
-    data, s = at(batches_of(tiny_space), 0), before.bilevel
+    data, s = at(random_batches(tiny_space, STEPS), 0), before.bilevel
 
     @jax.jit
     def losses(state, new_alpha, data):
@@ -146,7 +127,7 @@ def test_metrics_are_the_losses_at_the_state(tiny_space):
 def test_the_key_decides_everything(tiny_space, order):
     first, other = walked(tiny_space, order, 0), walked(tiny_space, order, 1)
     _, init, step = searched(tiny_space, order)
-    state, data = init(jax.random.key(0)), batches_of(tiny_space)
+    state, data = init(jax.random.key(0)), random_batches(tiny_space, STEPS)
     for i in range(STEPS):
         state, metrics = step(state, at(data, i))
     jax.tree.map(np.testing.assert_array_equal, plain((state, metrics)), plain(first[-1]))
@@ -158,7 +139,7 @@ def test_the_key_decides_everything(tiny_space, order):
 def test_scanned_steps_of_two_seeds_equal_loops(tiny_space, order):
     """`lax.scan` over steps inside `vmap` over seeds, against one step after another, one seed after another."""
     search, init, _ = searched(tiny_space, order)
-    data = batches_of(tiny_space)
+    data = random_batches(tiny_space, STEPS)
     states = [init(jax.random.key(seed)) for seed in (0, 1)]
     together = jax.tree.map(lambda *xs: jnp.stack(xs), *states)
     epoch = jax.jit(jax.vmap(partial(jax.lax.scan, search.step), (0, None)))
@@ -197,7 +178,7 @@ def test_scores_and_genotype(tiny_space, order):
 def test_a_penalty_changes_the_outer_loss_only(tiny_space):
     """Outer loss plus 0.7 times the mean entropy in nats; the reported losses are without it."""
     penalised = strategy().replace(penalty=entropy(lambda step: jnp.float32(0.7)))
-    state, data = walked(tiny_space, "first", 0)[0][0], at(batches_of(tiny_space), 0)
+    state, data = walked(tiny_space, "first", 0)[0][0], random_batches(tiny_space)
 
     def losses(search):
         problem, s = search.problem(state), state.bilevel
@@ -219,17 +200,11 @@ def test_devices_agree(tiny_space):
     """Two devices with different images: states stay the same on both; gradients are averaged before the steps."""
     search = bind(strategy(), tiny_space, axis_name="data")
     _, init, _ = searched(tiny_space, "first")
-    state, data = init(jax.random.key(0)), at(batches_of(tiny_space, 1, size=8), 0)
+    state, data = init(jax.random.key(0)), random_batches(tiny_space, size=8)
     mesh, split, whole = Mesh(jax.devices()[:2], "data"), PartitionSpec("data"), PartitionSpec()
-    shard = jax.jit(
-        jax.shard_map(
-            lambda s, b: jax.tree.map(lambda a: a[None], search.step(s, b)),
-            mesh=mesh,
-            in_specs=(whole, split),
-            out_specs=split,
-            check_vma=False,
-        )
-    )
+    options = {"mesh": mesh, "in_specs": (whole, split), "out_specs": split, "check_vma": False}
+    one = lambda state, batches: jax.tree.map(lambda a: a[None], search.step(state, batches))
+    shard = jax.jit(jax.shard_map(one, **options))
     (ended, metrics) = shard(state, data)
     for leaf in jax.tree.leaves(plain((ended, metrics))):
         assert leaf.shape[0] == 2
@@ -244,28 +219,20 @@ def test_devices_agree(tiny_space):
 
 
 def test_pixel_noise_differs_between_devices_and_steps(tiny_space):
-    """The key of augmentation folds in the device, the step and the level; without an axis there is no device."""
-    seen = {}
+    """The key of augmentation folds in the device, the step and the level."""
+    seen, augment = {}, lambda key, images: images + jax.random.normal(key, images.shape)
+    search = bind(strategy(), tiny_space, axis_name="data", augment=augment)
 
-    def losses(axis_name):
-        def augment(key, images):
-            return images + jax.random.normal(key, images.shape)
+    def losses(state, batch):
+        problem, s = search.problem(state), state.bilevel
+        return problem.inner(s.weights, s.alpha, batch)[0], problem.outer(s.weights, s.alpha, batch)[0]
 
-        search = bind(strategy(), tiny_space, axis_name=axis_name, augment=augment)
-
-        def one(state, batch):
-            s = state.bilevel
-            problem = search.problem(state)
-            return problem.inner(s.weights, s.alpha, batch)[0], problem.outer(s.weights, s.alpha, batch)[0]
-
-        return one
-
-    state, batch = walked(tiny_space, "first", 0)[0][0], at(batches_of(tiny_space), 0).train
+    state, batch = walked(tiny_space, "first", 0)[0][0], random_batches(tiny_space).train
     later = state._replace(bilevel=state.bilevel._replace(step=jnp.int32(1)))
     two = jax.tree.map(lambda a: np.stack([a, a]), batch)
-    mapped = jax.jit(jax.vmap(losses("data"), (None, 0), axis_name="data"))
-    for name, start in (("now", state), ("later", later)):
-        inner, outer = mapped(start, two)
+    mapped = jax.jit(jax.vmap(losses, (None, 0), axis_name="data"))
+    for name, at_step in (("now", state), ("later", later)):
+        inner, outer = mapped(at_step, two)
         seen |= {(name, "inner", d): float(inner[d]) for d in (0, 1)}
         seen |= {(name, "outer", d): float(outer[d]) for d in (0, 1)}
     assert len({round(loss, 5) for loss in seen.values()}) == 8
@@ -276,8 +243,8 @@ def test_pixel_noise_differs_between_devices_and_steps(tiny_space):
 
 def test_nas_bench_201_keeps_every_edge():
     space = nas_bench_201(2, 1, 4, image=(8, 8, 3))
-    search = bind(strategy().replace(decode=argmax_edges()), space)
-    state, data = start(search, space), at(batches_of(space, 1), 0)
+    search = bind(row := strategy().replace(decode=argmax_edges()), space)
+    state, data = random_state(row, search), random_batches(space)
     ended, metrics = jax.jit(search.step)(state, data)
     chex.assert_tree_all_finite(metrics)
     assert np.abs(ended.bilevel.alpha["cell"] - state.bilevel.alpha["cell"]).max() > 1e-5
@@ -293,7 +260,7 @@ def test_dead_operations_have_no_influence():
     space = s1(2, 3, 4, image=(8, 8, 3))
     space = space.replace(skeleton=(Layer("normal", 2), Layer("reduce", 2, 2)))
     search = bind(strategy(), space)
-    state, data, step = start(search, space), at(batches_of(space, 1), 0), jax.jit(search.step)
+    state, data, step = random_state(strategy(), search), random_batches(space), jax.jit(search.step)
     dead = {cell: ~space.mask(cell) for cell in space.cells}
     far = {c: jnp.where(dead[c], 10 + a, a) for c, a in state.bilevel.alpha.items()}
     states = state, state._replace(bilevel=state.bilevel._replace(alpha=far))
@@ -320,15 +287,10 @@ def test_dead_operations_have_no_influence():
 def test_bind_refuses_what_it_cannot_read(tiny_space):
     """Images of another size and labels of another shape fail when the step is traced."""
     search, _, _ = searched(tiny_space, "first")
-    state, data = jax.eval_shape(search.init, jax.random.key(0)), at(batches_of(tiny_space), 0)
-    wide = jax.tree.map(lambda b: b._replace(image=np.zeros((4, 8, 12, 3), np.float32)), data, is_leaf=is_batch)
+    state, data = jax.eval_shape(search.init, jax.random.key(0)), random_batches(tiny_space)
+    wide = Batches(*(batch._replace(image=np.zeros((4, 8, 12, 3), np.float32)) for batch in data))
     with pytest.raises(ValueError, match=r"images have shape \(4, 8, 12, 3\)"):
         jax.eval_shape(search.step, state, wide)
-    short = jax.tree.map(lambda b: b._replace(label=b.label[:3]), data, is_leaf=is_batch)
+    short = Batches(*(batch._replace(label=batch.label[:3]) for batch in data))
     with pytest.raises(AssertionError):
         jax.eval_shape(search.step, state, short)
-
-
-def is_batch(node):
-    """Whether a node is one batch."""
-    return isinstance(node, Batch)
