@@ -2,7 +2,7 @@
 
 The public names, in the order in which data flows:
 
-    jn.spaces      what may be built        jn.darts(steps)       a row of the table (a Strategy)
+    jn.spaces      what may be built        jn.darts(steps), ...  a row of the table (a Strategy)
     jn.relaxation  alpha -> gates           jn.mixing             gates -> output of an edge
     jn.penalty     gates -> extra loss      jn.decoding           scores -> genotype
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
@@ -55,3 +55,4 @@ from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import relaxation as relaxation
 from jaxnas.strategies.algorithms import Strategy as Strategy
 from jaxnas.strategies.algorithms import darts as darts
+from jaxnas.strategies.algorithms import pc_darts as pc_darts

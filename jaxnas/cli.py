@@ -66,6 +66,7 @@ STRATEGIES: dict[
     "darts": partial(algorithms.darts, hypergradient=unrolled),
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
+    "pc-darts": algorithms.pc_darts,
 }
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 

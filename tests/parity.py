@@ -28,8 +28,6 @@ def compare(path: Path) -> Iterator[Line]:
             "edge_order": nas_bench_decoding_file,
         }
         kind = next((kinds[key] for key in kinds if key in data), None)
-        if kind is darts_decoding_file and "betas_normal" in data["cases"][0]:
-            kind = None
     else:
         meta = json.loads(str(data["__meta__"]))
         kind = array_kind(data, meta, path.parent)
@@ -44,7 +42,7 @@ def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
         return lambda z: architect_file(z, meta, folder)
     if "operations.py" in source and "quark0" in source:
         return operations_file
-    if "quark0/darts" in source or "TinyNetworkDarts" in source:
+    if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS")):
         return lambda z: supernet_file(z, meta)
     return None
 

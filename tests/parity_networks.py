@@ -16,7 +16,8 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.spaces.networks import init_module, supernet
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.relaxation import softmax
+from jaxnas.strategies.mixing import partial_channels, weighted_sum
+from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
 def space_of(meta: Mapping, z: Tensors) -> Space:
@@ -28,19 +29,21 @@ def space_of(meta: Mapping, z: Tensors) -> Space:
     return darts(meta["C"], meta["layers"], classes, image=image)
 
 
-def alphas_of(space: Space, z: Tensors, prefix: str) -> dict[str, np.ndarray]:
-    """Alpha (or its gradient) by cell type."""
+def alphas_of(space: Space, z: Tensors, prefix: str) -> dict[str, np.ndarray] | Normalized:
+    """Alpha (or its gradient) by cell type; with beta where the file has it."""
     if space.cells == ("cell",):
         return {"cell": z[prefix + "arch_parameters"]}
-    return {cell: z[f"{prefix}alphas_{cell}"] for cell in space.cells}
+    ops, edges = ({cell: z.get(f"{prefix}{kind}_{cell}") for cell in space.cells} for kind in ("alphas", "betas"))
+    return ops if edges["normal"] is None else Normalized(ops, edges)
 
 
 def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     """Logits, loss, cell outputs and all gradients of one train-mode pass."""
     space, images = space_of(meta, z), batch(z["x"], z["y"])
-    net, relaxation = supernet(space), softmax()
-    weights = from_torch(space, part(z, "w/"))
-    alpha = {cell: jnp.asarray(a) for cell, a in alphas_of(space, z, "arch/").items()}
+    mixing = partial_channels(meta["K"]) if "K" in meta else weighted_sum()
+    net, relaxation = supernet(space, mixing), edge_normalized(softmax()) if "K" in meta else softmax()
+    weights = from_torch(space, part(z, "w/"), mixing)
+    alpha = jax.tree.map(jnp.asarray, alphas_of(space, z, "arch/"))
     key, step = jax.random.key(0), jnp.int32(0)
 
     def loss(weights, alpha):
@@ -51,9 +54,10 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     (value, logits), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(weights, alpha)
     yield close("logits", logits, z["logits"])
     yield close("loss", value, z["loss"])
-    for cell, theirs in alphas_of(space, z, "garch/").items():
-        yield close(f"alpha gradient, {cell}", grads[1][cell], theirs)
-    yield from weight_gradients(to_torch(space, grads[0]), z)
+    theirs = alphas_of(space, z, "garch/")
+    for (path, found), wanted in zip(jax.tree.leaves_with_path(grads[1]), jax.tree.leaves(theirs), strict=True):
+        yield close(f"alpha gradient, {jax.tree_util.keystr(path, simple=True, separator=' ')}", found, wanted)
+    yield from weight_gradients(to_torch(space, grads[0], mixing), z)
     states = jax.jit(lambda w, a: net.states(w, images.image, relaxation.mean(a, space), key, step))(weights, alpha)
     for k, state in enumerate(states):
         yield close(f"output of cell {k}", np.asarray(state).transpose(0, 3, 1, 2), z[f"cell_out/{k}"])

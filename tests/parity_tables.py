@@ -14,21 +14,24 @@ from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
 from jaxnas.strategies.algorithms import cosine
 from jaxnas.strategies.decoding import argmax_edges, top_edges
-from jaxnas.strategies.relaxation import softmax
+from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
-def decoded(space: Space, decode: Callable, alphas: Mapping[str, list]):
-    scores = softmax().mean({c: jnp.asarray(a, jnp.float32) for c, a in alphas.items()}, space)
-    return decode(scores, space)
+def decoded(space: Space, decode: Callable, alphas: Mapping[str, list], betas: Mapping[str, list] | None = None):
+    floats = lambda tables: {c: jnp.asarray(a, jnp.float32) for c, a in tables.items()}
+    if betas is None:
+        return decode(softmax().mean(floats(alphas), space), space)
+    return decode(edge_normalized(softmax()).mean(Normalized(floats(alphas), floats(betas)), space), space)
 
 
 def darts_decoding_file(data: Mapping) -> Iterator[Line]:
-    """Genotypes of the DARTS rule; ties included."""
+    """Genotypes of the DARTS rule, and of PC-DARTS where the file has weights of edges; ties included."""
     space = darts(channels=4, layers=3)
     yield equal("operations", list(space.op_names), data["primitives"])
     for group in ("cases", "tie_cases"):
         for i, case in enumerate(data.get(group, ())):
-            ours = decoded(space, top_edges(2), {c: case[f"alphas_{c}"] for c in space.cells})
+            betas = {c: case[f"betas_{c}"] for c in space.cells} if "betas_normal" in case else None
+            ours = decoded(space, top_edges(2), {c: case[f"alphas_{c}"] for c in space.cells}, betas)
             for cell in space.cells:
                 found = [[choice.op, choice.source] for choice in ours.edges(cell)]
                 yield equal(f"{group} {i}, {cell}", found, case["genotype"][cell])

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnas.bilevel import Solver, alternating
+from jaxnas.bilevel import Solver, after, alternating
 from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
 from jaxnas.strategies.decoding import Decode, top_edges
-from jaxnas.strategies.mixing import Mixing, weighted_sum
+from jaxnas.strategies.mixing import Mixing, partial_channels, weighted_sum
 from jaxnas.strategies.penalty import Penalty, no_penalty
-from jaxnas.strategies.relaxation import Relaxation, softmax
+from jaxnas.strategies.relaxation import Relaxation, edge_normalized, softmax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,26 @@ def darts(
     chosen = hypergradient if isinstance(hypergradient, Hypergradient) else hypergradient(ahead)
     weights = optax.chain(clip_norm(5.0), sgd)
     return Strategy(solver=alternating(weights, l2_adam(alpha_rate, decay=1e-3), hypergradient=chosen))
+
+
+def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int | None = None) -> Strategy:
+    """PC-DARTS: a quarter of the channels through the operations, learnt weights of edges, alpha rests at first.
+
+    First order. Made for batches of 256, which the saved memory allows; the learning rate goes with them.
+
+    Args:
+      steps: length of the search; the learning rate falls from 0.1 to 0 along a cosine.
+      every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
+      alpha_rate: learning rate of alpha and beta.
+      rest: steps before alpha and beta move; 15 of 50 parts of the search unless given.
+
+    Reference: Xu et al. 2020, arXiv:1907.05737; yuhuixu1993/PC-DARTS `train_search.py`, `model_search.py`.
+    Deviates: see `partial_channels`.
+    """
+    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.1, 0.0, steps, every), momentum=0.9, decay=3e-4))
+    first = after(steps * 15 // 50 if rest is None else rest)
+    solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3), when=first)
+    return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(4))
 
 
 def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:

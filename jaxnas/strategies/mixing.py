@@ -6,10 +6,12 @@ flax, and not which algorithm it serves.
 
 from collections.abc import Callable, Mapping
 from functools import reduce
+from itertools import product
 from operator import add
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
 Op = Callable[[Array, Array], Array]  # (x [B, H, W, C'], gate []) -> gate * y [B, H/s, W/s, C'], parameters inside
@@ -52,3 +54,46 @@ def sampled() -> Mixing:
         return lax.switch(chosen, [jax.checkpoint(op) for op in ops.values()], x, gates[chosen])
 
     return Mixing(lambda channels: channels, mix)
+
+
+def partial_channels(divisor: int, inner: Mixing | None = None) -> Mixing:
+    """The partial connections of PC-DARTS: the first C/K channels are mixed, the others pass by.
+
+        y = shuffle_K([inner(x[..., :C/K]), x[..., C/K:]])
+
+    On strided edges the others are halved by 2x2 maxima. The shuffle spreads the mixed channels: channel g C/K + c of
+    the concatenation becomes channel c K + g, so that the next edge mixes others.
+
+    Args:
+      divisor: K; must divide the channels of every edge.
+      inner: how the first channels are mixed; a weighted sum unless given.
+
+    Reference: Xu et al. 2020, arXiv:1907.05737, equation 2; yuhuixu1993/PC-DARTS `model_search.py`.
+    Deviates: like the official code, and unlike the paper, no channels are sampled. Odd sides are halved upwards, as
+      all other strided operations do it.
+    """
+    inner = inner or weighted_sum()
+
+    def width(channels: int) -> int:
+        if divisor < 1 or channels % divisor:
+            raise ValueError(
+                f"partial_channels({divisor}) on an edge with {channels} channels: choose a divisor of {channels}, or "
+                f"channels that are a multiple of {divisor}."
+            )
+        return inner.width(channels // divisor)
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        some = x.shape[-1] // divisor
+        mixed, rest = inner.mix(ops, gates, x[..., :some], key, step), x[..., some:]
+        rest = rest if mixed.shape[1:3] == x.shape[1:3] else _halved(rest)
+        y = jnp.concatenate([mixed, rest], -1)
+        return y.reshape(*y.shape[:-1], divisor, some).swapaxes(-1, -2).reshape(y.shape)
+
+    return Mixing(width, mix)
+
+
+def _halved(x: Array) -> Array:
+    """2x2 maxima; at ties the first pixel in reading order takes the gradient, as in PyTorch."""
+    odd = [(0, side % 2) for side in x.shape[1:3]]
+    x = jnp.pad(x, [(0, 0), *odd, (0, 0)], constant_values=-jnp.inf)
+    return reduce(lambda a, b: jnp.where(b > a, b, a), (x[:, i::2, j::2] for i, j in product((0, 1), repeat=2)))

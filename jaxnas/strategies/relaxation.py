@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxnas.spaces.space import CellGates, Gates, Space
@@ -72,6 +73,49 @@ def uniform() -> Relaxation:
 def _one_hot(key: Array, alpha: Array, alive) -> Gates:
     chosen = jax.random.categorical(key, jnp.where(jnp.asarray(alive), 0.0, DEAD))
     return Gates(jax.nn.one_hot(chosen, alpha.shape[1], dtype=alpha.dtype), _ones(alpha))
+
+
+class Normalized(NamedTuple):
+    """Alpha of an edge-normalised relaxation."""
+
+    ops: Alpha  # of the inner relaxation
+    edges: dict[str, Array]  # beta, {cell: [E]}
+
+
+def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
+    """Weighs the edges into each node: edge gate_e = exp(beta_e) / sum over e' with the same target of exp(beta_e').
+
+    Args:
+      inner: what makes the gates of the operations.
+      deviation: beta starts normal with this standard deviation.
+
+    Reference: Xu et al. 2020 (PC-DARTS), arXiv:1907.05737, equation 3.
+    """
+
+    def init(key: Array, space: Space) -> Normalized:
+        key_ops, key_edges = jax.random.split(key)
+        keys = jax.random.split(key_edges, len(space.cells))
+        draw = lambda k: deviation * jax.random.normal(k, (len(space.edges),))
+        return Normalized(inner.init(key_ops, space), {c: draw(k) for c, k in zip(space.cells, keys, strict=True)})
+
+    def weigh(gates: CellGates, alpha: Normalized, space: Space) -> CellGates:
+        return {c: Gates(g.ops, g.edges * _node_softmax(alpha.edges[c], space)) for c, g in gates.items()}
+
+    def sample(key: Array, alpha: Normalized, space: Space, step: Array) -> CellGates:
+        return weigh(inner.sample(key, alpha.ops, space, step), alpha, space)
+
+    def mean(alpha: Normalized, space: Space) -> CellGates:
+        return weigh(inner.mean(alpha.ops, space), alpha, space)
+
+    return Relaxation(init, sample, mean)
+
+
+def _node_softmax(beta: Array, space: Space) -> Array:
+    """Softmax over the edges with one target; [E]."""
+    target = np.array(space.edges)[:, 1]
+    same = target[:, None] == target[None, :]
+    rows = jax.nn.softmax(jnp.where(same, jnp.broadcast_to(beta, same.shape), -jnp.inf), -1)
+    return jnp.diagonal(rows)
 
 
 def masked_softmax(logits: Array, alive) -> Array:
