@@ -1,0 +1,138 @@
+"""One search step of ours: how long until it is compiled, how large it is, how fast it runs.
+
+Seconds of steps are medians; lines, bytes and XLA's counts are the same on every run.
+"""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+from benchmarks import memory
+from jaxnas.evaluation.cost import supernet_cost, total
+from jaxnas.hypergradient import Batches
+from jaxnas.runner import QUICK
+from jaxnas.search import Search, SearchState
+from jaxnas.spaces.space import Space
+
+
+class Compiled(NamedTuple):
+    """A compiled step, and what is known before it has run."""
+
+    run: Callable[[SearchState, Batches], Any]  # the state's buffers are donated
+    trace_seconds: float
+    lower_seconds: float
+    compile_seconds: float
+    stablehlo_lines: int
+    temporary_bytes: int | None
+    argument_bytes: int | None
+    output_bytes: int | None
+    donated_bytes: int | None  # output that lives in the arguments' buffers
+    xla_flops: float | None
+    xla_bytes_accessed: float | None
+
+
+class Timed(NamedTuple):
+    """Steps that were run."""
+
+    step_seconds: float  # median
+    all_seconds: list[float]
+    images_per_second: float  # of the training batch; alpha sees as many
+
+
+def compile_step(search: Search, batches: Batches) -> Compiled:
+    """Traces, lowers and compiles a step, each timed.
+
+    XLA counts the body of a loop once, however often it runs, so its operations and bytes are far below the truth for
+    a program that scans; `work` gives what a step has to do.
+    """
+    state = jax.eval_shape(search.init, jax.random.key(0))
+    traced, trace_seconds = timed(lambda: jax.jit(search.step, donate_argnums=0).trace(state, batches))
+    lowered, lower_seconds = timed(traced.lower)
+    compiled, compile_seconds = timed(lowered.compile)
+    return Compiled(
+        compiled,
+        trace_seconds,
+        lower_seconds,
+        compile_seconds,
+        lowered.as_text().count("\n"),
+        *sizes(compiled),
+        *counts(compiled),
+    )
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and its seconds."""
+    began = time.perf_counter()
+    return call(), time.perf_counter() - began
+
+
+def sizes(compiled) -> tuple[int | None, ...]:
+    """Bytes of temporaries, arguments, outputs and donated buffers, on each device."""
+    analysis = compiled.memory_analysis()
+    names = ("temp", "argument", "output", "alias")
+    return tuple(int(getattr(analysis, f"{name}_size_in_bytes")) if analysis else None for name in names)
+
+
+def counts(compiled) -> tuple[float | None, float | None]:
+    """XLA's own estimate of operations and of bytes read and written."""
+    found = compiled.cost_analysis() or {}
+    found = found[0] if isinstance(found, list | tuple) else found
+    return found.get("flops"), found.get("bytes accessed")
+
+
+def work(space: Space, batch: int, passes: int | None) -> dict[str, int | None]:
+    """Operations that a step has to do, two for each multiply-add of convolutions and matrix products.
+
+    Args:
+      space: what the supernet contains; every candidate is counted.
+      batch: images in a batch.
+      passes: forward passes that a step is worth, without recomputation; None where nobody has counted.
+    """
+    forward = 2 * batch * total(supernet_cost(space)).multiply_adds
+    return {"forward_flops": forward, "step_flops": passes and passes * forward}
+
+
+def first_state(search: Search, key: Array) -> SearchState:
+    """The state before the first step, by a program that is compiled fast."""
+    return jax.jit(search.init).lower(key).compile(compiler_options=QUICK)(key)
+
+
+def stepper(compiled: Compiled, state: SearchState, batches: Batches) -> Callable[[], Any]:
+    """A call makes the next step, waits for it and gives its metrics."""
+    held = [state]
+
+    def step():
+        held[0], metrics = compiled.run(held[0], batches)
+        return jax.block_until_ready(metrics)
+
+    return step
+
+
+def working_bytes(step: Callable[[], Any]) -> int | None:
+    """Temporaries of a step as the system sees them; None on accelerators, where the compiler's number is exact."""
+    return memory.working(step) if jax.default_backend() == "cpu" else None
+
+
+def summary(seconds: list[float], batch: int) -> Timed:
+    """Median of the steps, and images each second."""
+    middle = median(seconds)
+    return Timed(middle, seconds, batch / middle)
+
+
+def record(compiled: Compiled) -> dict[str, Any]:
+    """What is known of a compiled step, for JSON."""
+    return {name: value for name, value in compiled._asdict().items() if name != "run"}
+
+
+def measure(search: Search, batches: Batches, steps: int, key: Array | None = None) -> dict[str, Any]:
+    """Everything about one search step that needs no peer, for JSON."""
+    compiled = compile_step(search, batches)
+    step = stepper(compiled, first_state(search, jax.random.key(0) if key is None else key), batches)
+    step()  # the first one finds memory that nobody has touched
+    used = working_bytes(step)
+    seconds = [timed(step)[1] for _ in range(steps)]
+    return {**record(compiled), "working_bytes": used, **summary(seconds, len(batches.train.label))._asdict()}

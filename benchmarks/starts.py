@@ -1,0 +1,68 @@
+"""How soon the first step is made: a first start, and a second one that finds the compiled program on disk.
+
+Each start is a process of its own; both share a fresh folder of compiled programs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.case import Case
+
+ROOT = Path(__file__).parent.parent
+WORTH_KEEPING = "1.0"  # seconds of compilation from which a program is kept, as the command line does
+
+
+def starts(case: Case) -> dict[str, dict[str, float]]:
+    """{"cold": ..., "second": ...}: seconds from the start of a process, and of each part of it."""
+    with tempfile.TemporaryDirectory(prefix="jaxnas-start-") as cache:
+        return {name: start(case, cache) for name in ("cold", "second")}
+
+
+def start(case: Case, cache: str) -> dict[str, float]:
+    """One start with a folder of compiled programs.
+
+    Raises:
+      RuntimeError: the process failed; ends with what it said.
+    """
+    keep = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": WORTH_KEEPING}
+    command = [sys.executable, "-m", "benchmarks.starts", json.dumps([case, time.time()])]
+    env = {**os.environ, **keep, "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
+    if done.returncode:
+        raise RuntimeError(f"a start of {case.strategy} on {case.space} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def first_step(case: Case, spawned: float) -> dict[str, Any]:
+    """Makes the first step; seconds of the parts, and from `spawned` (of `time.time()`) to its end."""
+    import jax
+
+    from benchmarks.build import build
+    from benchmarks.measure import compile_step, first_state, stepper, timed
+
+    imported = time.time() - spawned
+    built, build_seconds = timed(lambda: build(case))
+    compiled = compile_step(built.search, built.batches)
+    state, init_seconds = timed(lambda: jax.block_until_ready(first_state(built.search, jax.random.key(case.seed))))
+    _, step_seconds = timed(stepper(compiled, state, built.batches))
+    return {
+        "import_seconds": imported,
+        "build_seconds": build_seconds,
+        "trace_seconds": compiled.trace_seconds,
+        "lower_seconds": compiled.lower_seconds,
+        "compile_seconds": compiled.compile_seconds,
+        "init_seconds": init_seconds,
+        "step_seconds": step_seconds,
+        "total_seconds": time.time() - spawned,
+    }
+
+
+if __name__ == "__main__":
+    given, began = json.loads(sys.argv[1])
+    print(json.dumps(first_step(Case(*given), began)))
