@@ -22,10 +22,20 @@ import typer
 from rich.console import Console
 
 from benchmarks import show
-from benchmarks.build import PRECISIONS, build
+from benchmarks.build import PRECISIONS, Built, build
 from benchmarks.case import Case
 from benchmarks.machine import machine
-from benchmarks.measure import compile_step, first_state, record, stepper, summary, timed, work, working_bytes
+from benchmarks.measure import (
+    compile_step,
+    first_state,
+    measure,
+    measure_seeds,
+    record,
+    stepper,
+    summary,
+    work,
+    working_bytes,
+)
 from benchmarks.peers import PEERS, Wish, alone, compare, reason_against
 from benchmarks.starts import starts as both_starts
 from jaxnas import drawing
@@ -33,6 +43,7 @@ from jaxnas.cli import SPACES, STRATEGIES
 from jaxnas.folder import write
 from jaxnas.runner import environment
 
+_PRECISION = f"Of products, ours and PyTorch's: {', '.join(PRECISIONS)}."
 _COMPILED = "What torch.compile gets: edges (equal edges share a program), network (slow to compile), or none."
 
 
@@ -43,15 +54,14 @@ def main(
     depth: Annotated[int, typer.Option(help="Cells, or cells for each stage (nas_bench_201).")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Images for the weights, and again for alpha.")] = 16,
     image: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 32,
-    precision: Annotated[
-        str, typer.Option(help=f"Of products, ours and PyTorch's: {', '.join(PRECISIONS)}.")
-    ] = "float32",
+    precision: Annotated[str, typer.Option(help=_PRECISION)] = "float32",
     steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, of each.")] = 10,
     peer: Annotated[bool, typer.Option(help="Compare with PyTorch, in turn in one process.")] = False,
     peer_compiled: Annotated[str, typer.Option(help=_COMPILED)] = "edges",
     peer_mode: Annotated[str, typer.Option(help="Mode of torch.compile.")] = "default",
     peer_layout: Annotated[str, typer.Option(help="contiguous, channels_last, or the faster of both.")] = "faster",
     starts: Annotated[bool, typer.Option(help="Measure a first and a second start, each in a process.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches side by side in one program, measured besides.")] = 1,
     seed: Annotated[int, typer.Option(help="Of weights, alpha and images.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for result.json and result.png.")] = Path("runs/benchmark"),
 ) -> None:
@@ -60,7 +70,7 @@ def main(
     compiled = "" if peer_compiled == "none" else named(peer_compiled, ("edges", "network"), "--peer-compiled")
     layout = named(peer_layout, ("faster", "contiguous", "channels_last"), "--peer-layout")
     console = Console()
-    result = measured(case, steps, Wish(compiled, peer_mode, layout) if peer else None, starts)
+    result = measured(case, steps, Wish(compiled, peer_mode, layout) if peer else None, starts, seeds)
     save(result, out)
     console.print(show.table(result))
     for name, told in result["peers"].items():
@@ -76,35 +86,41 @@ def named(value: str, choices: tuple[str, ...], option: str) -> str:
     return value
 
 
-def measured(case: Case, steps: int, wish: Wish | None, starts: bool) -> dict[str, Any]:
+def measured(case: Case, steps: int, wish: Wish | None, starts: bool, seeds: int) -> dict[str, Any]:
     """Everything about a case, for JSON; peers only where there is a wish."""
     jax.config.update("jax_enable_compilation_cache", False)  # seconds of compilation are measured
-    built = build(case)
-    compiled = compile_step(built.search, built.batches)
-    key = jax.random.key(case.seed)
-    start = first_state(built.search, key)
-    step = stepper(compiled, start, built.batches)
+    built, key = build(case), jax.random.key(case.seed)
     reason = reason_against(case)
     if wish and not reason:
-        seconds, peers = compare(case, built, start, step, wish, steps)
+        ours, peers = beside_peers(case, built, wish, steps)
     else:
-        step()  # finds memory that nobody has touched
-        seconds, peers = [timed(step)[1] for _ in range(steps)], {"torch": {"skipped": reason}} if wish else {}
+        ours = measure(built.search, built.batches, steps, key, case.batch)
+        peers = {"torch": {"skipped": reason}} if wish else {}
     passes = PEERS[case.strategy].passes if case.strategy in PEERS else None
-    for name, peer in peers.items():
-        if "options" in peer and "skipped" not in peer:
-            peers[name] = {**peer, **alone(case, peer["options"])}
-    ours = {**record(compiled), "working_bytes": working_bytes(step), **summary(seconds, case.batch)._asdict()}
     return {
         "settings": {**case._asdict(), "steps": steps},
         **environment(),
+        "cores": os.cpu_count(),
         "torch": torch_version(),
         "machine": machine()._asdict(),
         "work": work(built.space, case.batch, passes),
         "ours": ours,
         "peers": peers,
+        "seeds": measure_seeds(built.search, built.batches, steps, key, seeds) if seeds > 1 else None,
         "starts": both_starts(case) if starts else {},
     }
+
+
+def beside_peers(case: Case, built: Built, wish: Wish, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Our record and those of the peers, whose memory is measured in processes of their own."""
+    key = jax.random.key(case.seed)
+    compiled = compile_step(built.search, built.batches, key)
+    state = first_state(built.search, key)
+    step = stepper(compiled, state, built.batches)
+    seconds, peers = compare(case, built, state, step, wish, steps)
+    ours = {**record(compiled), "working_bytes": working_bytes(step), **summary(seconds, case.batch)._asdict()}
+    ran = {name: peer for name, peer in peers.items() if "skipped" not in peer}
+    return ours, {**peers, **{name: {**peer, "alone": alone(case, peer["options"])} for name, peer in ran.items()}}
 
 
 def torch_version() -> str | None:

@@ -38,7 +38,7 @@ def build(case: Case) -> Built:
     jax.config.update("jax_default_matmul_precision", named(PRECISIONS, case.precision, "precision"))
     space = chosen.make(case.channels, case.depth, CLASSES, image=(case.image, case.image, 3))
     search = bind(row(LENGTH).replace(decode=chosen.decode()), space, augment=as_type(case.precision))
-    return Built(search, space, jax.device_put(Batches(*(Batch(*half) for half in images(case)))))
+    return Built(search, space, Batches(*(Batch(*map(jnp.asarray, half)) for half in images(case))))
 
 
 def as_type(precision: str):

@@ -3,7 +3,7 @@
 Knows no JAX and no PyTorch, so that a process that needs one of them does not load the other.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ CLASSES = 10
 class Peering(NamedTuple):
     """The PyTorch step that a strategy is compared with."""
 
-    order: str  # of the peer's hypergradient
+    order: Literal["first", "second"]  # of the peer's hypergradient
     passes: int  # least work of a step in forward passes: forward 1, gradient of the data 1, of the weights 1
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from benchmarks import memory
@@ -16,6 +17,7 @@ from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.hypergradient import Batches
 from jaxnas.runner import QUICK
 from jaxnas.search import Search, SearchState
+from jaxnas.seeds import Axis, Searches, mapped, over_seeds, vmapped
 from jaxnas.spaces.space import Space
 
 
@@ -43,13 +45,13 @@ class Timed(NamedTuple):
     images_per_second: float  # of the training batch; alpha sees as many
 
 
-def compile_step(search: Search, batches: Batches) -> Compiled:
-    """Traces, lowers and compiles a step, each timed.
+def compile_step(search: Search | Searches, batches: Batches, key: Array) -> Compiled:
+    """Traces, lowers and compiles a step, each timed; the key is one of those that its `init` takes.
 
     XLA counts the body of a loop once, however often it runs, so its operations and bytes are far below the truth for
     a program that scans; `work` gives what a step has to do.
     """
-    state = jax.eval_shape(search.init, jax.random.key(0))
+    state = jax.eval_shape(search.init, key)
     traced, trace_seconds = timed(lambda: jax.jit(search.step, donate_argnums=0).trace(state, batches))
     lowered, lower_seconds = timed(traced.lower)
     compiled, compile_seconds = timed(lowered.compile)
@@ -59,8 +61,8 @@ def compile_step(search: Search, batches: Batches) -> Compiled:
         lower_seconds,
         compile_seconds,
         lowered.as_text().count("\n"),
-        *sizes(compiled),
-        *counts(compiled),
+        **sizes(compiled),
+        **counts(compiled),
     )
 
 
@@ -70,18 +72,17 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return call(), time.perf_counter() - began
 
 
-def sizes(compiled) -> tuple[int | None, ...]:
-    """Bytes of temporaries, arguments, outputs and donated buffers, on each device."""
+def sizes(compiled) -> dict[str, Any]:
+    """Bytes on each device; None where the backend does not tell."""
+    names = {"temporary": "temp", "argument": "argument", "output": "output", "donated": "alias"}
     analysis = compiled.memory_analysis()
-    names = ("temp", "argument", "output", "alias")
-    return tuple(int(getattr(analysis, f"{name}_size_in_bytes")) if analysis else None for name in names)
+    return {f"{ours}_bytes": getattr(analysis, f"{xla}_size_in_bytes", None) for ours, xla in names.items()}
 
 
-def counts(compiled) -> tuple[float | None, float | None]:
+def counts(compiled) -> dict[str, Any]:
     """XLA's own estimate of operations and of bytes read and written."""
     found = compiled.cost_analysis() or {}
-    found = found[0] if isinstance(found, list | tuple) else found
-    return found.get("flops"), found.get("bytes accessed")
+    return {"xla_flops": found.get("flops"), "xla_bytes_accessed": found.get("bytes accessed")}
 
 
 def work(space: Space, batch: int, passes: int | None) -> dict[str, int | None]:
@@ -96,7 +97,7 @@ def work(space: Space, batch: int, passes: int | None) -> dict[str, int | None]:
     return {"forward_flops": forward, "step_flops": passes and passes * forward}
 
 
-def first_state(search: Search, key: Array) -> SearchState:
+def first_state(search: Search | Searches, key: Array) -> SearchState:
     """The state before the first step, by a program that is compiled fast."""
     return jax.jit(search.init).lower(key).compile(compiler_options=QUICK)(key)
 
@@ -128,11 +129,33 @@ def record(compiled: Compiled) -> dict[str, Any]:
     return {name: value for name, value in compiled._asdict().items() if name != "run"}
 
 
-def measure(search: Search, batches: Batches, steps: int, key: Array | None = None) -> dict[str, Any]:
-    """Everything about one search step that needs no peer, for JSON."""
-    compiled = compile_step(search, batches)
-    step = stepper(compiled, first_state(search, jax.random.key(0) if key is None else key), batches)
+def measure(search: Search | Searches, batches: Batches, steps: int, key: Array, images: int) -> dict[str, Any]:
+    """Everything about one search step that needs no peer, for JSON.
+
+    Args:
+      search: one search, or several side by side.
+      batches: what its step takes, on the device.
+      steps: how many are timed.
+      key: what its `init` takes.
+      images: those of the training batch, of all searches together.
+    """
+    compiled = compile_step(search, batches, key)
+    step = stepper(compiled, first_state(search, key), batches)
     step()  # the first one finds memory that nobody has touched
     used = working_bytes(step)
     seconds = [timed(step)[1] for _ in range(steps)]
-    return {**record(compiled), "working_bytes": used, **summary(seconds, len(batches.train.label))._asdict()}
+    return {**record(compiled), "working_bytes": used, **summary(seconds, images)._asdict()}
+
+
+def measure_seeds(search: Search, batches: Batches, steps: int, key: Array, count: int) -> dict[str, Any]:
+    """The same for several searches in one program: one after another on CPU, all at once on accelerators."""
+    name, axis = best_axis()
+    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), batches)
+    images = count * len(batches.train.label)
+    found = measure(over_seeds(search, axis), stacked, steps, jax.random.split(key, count), images)
+    return {"count": count, "axis": name, "search_seconds": found["step_seconds"] / count, **found}
+
+
+def best_axis() -> tuple[str, Axis]:
+    """How several searches share this machine."""
+    return ("mapped", mapped) if jax.default_backend() == "cpu" else ("vmapped", vmapped)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.peer_network import EDGES, OPERATIONS, Supernet
+from benchmarks.peer_network import EDGES, OPERATIONS, Edge, Supernet
 
 Order = Literal["first", "second"]
 Batch = tuple[Tensor, Tensor]  # images [B, 3, H, W], labels [B]
@@ -64,15 +64,16 @@ class Peer:
     def __init__(self, network: Supernet, order: Order, options: Options = Options(), rates: Rates = Rates()):  # noqa: B008
         set_precision(options)
         self.order, self.options, self.rates = order, options, rates
-        layout = torch.channels_last if options.channels_last else torch.preserve_format
-        self.network = network.to(options.device, memory_format=layout)
-        self.weights = list(network.parameters())
+        self.network = network.to(options.device)
+        if options.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights: list[Tensor] = list(network.parameters())
         self.alpha = [1e-3 * torch.randn(EDGES, len(OPERATIONS)) for _ in CELLS]
         self.alpha = [a.to(self.weights[0]).requires_grad_() for a in self.alpha]
-        sgd = {"lr": rates.weights, "momentum": rates.momentum, "weight_decay": rates.decay}
-        adam = {"lr": rates.alpha, "betas": rates.alpha_betas, "weight_decay": rates.alpha_decay}
-        self.sgd = torch.optim.SGD(self.weights, **sgd, foreach=True)
-        self.adam = torch.optim.Adam(self.alpha, **adam, foreach=True)
+        self.sgd = torch.optim.SGD(self.weights, rates.weights, rates.momentum, weight_decay=rates.decay, foreach=True)
+        self.adam = torch.optim.Adam(
+            self.alpha, rates.alpha, rates.alpha_betas, weight_decay=rates.alpha_decay, foreach=True
+        )
         compile_parts(network, options)
 
     def batch(self, images: np.ndarray, labels: np.ndarray) -> Batch:
@@ -105,7 +106,7 @@ class Peer:
         difference = self._difference(train, there.weights)
         self._move_to(start)
         indirect = torch._foreach_mul(difference, -self.rates.weights)
-        return there.loss, torch._foreach_add(there.alpha, indirect)
+        return there.loss, list(torch._foreach_add(there.alpha, indirect))
 
     def one_pass(self, batch: Batch, *, weights: bool = False, alpha: bool = False) -> Passed:
         """Loss on a batch and its gradients in the weights, in alpha, or in both."""
@@ -142,7 +143,7 @@ class Peer:
     def _difference(self, train: Batch, v: list[Tensor]) -> list[Tensor]:
         """[grad_alpha L(w + R v) - grad_alpha L(w - R v)] / 2R on the training batch; leaves w at w - R v."""
         radius = self.rates.radius / nn.utils.get_total_norm(v, foreach=True)
-        shift = torch._foreach_mul(v, radius)
+        shift = list(torch._foreach_mul(v, radius))
         with torch.no_grad():
             torch._foreach_add_(self.weights, shift)
         ahead = self.one_pass(train, alpha=True).alpha
@@ -193,7 +194,7 @@ def compile_parts(network: Supernet, options: Options) -> None:
     if not options.compiled:
         return
     torch._dynamo.config.recompile_limit = 64  # shapes of edges times kinds of passes
-    edges = [edge for cell in network.cells for edge in cell._ops]
+    edges = [part for part in network.modules() if isinstance(part, Edge)]
     for part in [network] if options.compiled == "network" else edges:
         part.compile(mode=options.mode, dynamic=False)
 

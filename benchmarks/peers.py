@@ -72,12 +72,15 @@ def compare(case: Case, built: Built, state: SearchState, ours: Callable[[], Any
 
 def record(peer, losses: Mapping[str, float], seconds: Mapping[str, list[float]], name: str, case: Case):
     """What is known of a peer that ran: its speed, ours over it, and whether both compute the same losses."""
+    from torch import get_num_threads
+
     apart = {half: abs(peer.losses[half] - ours) / abs(ours) for half, ours in losses.items()}
     return {
         "first_step_seconds": peer.first_seconds,
         **summary(seconds[name], case.batch)._asdict(),
         "ours_is_faster_by": median(seconds[name]) / median(seconds["ours"]),
         "first_losses_differ_by": apart,
+        "threads": get_num_threads(),
     }
 
 
@@ -128,5 +131,5 @@ def alone(case: Case, options: Mapping[str, Any], steps: int = 2) -> dict[str, A
     command = [sys.executable, "-m", "benchmarks.peer_run", json.dumps([case, options, steps, time.time()])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if done.returncode:
-        return {"alone": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return {"alone": json.loads(done.stdout.splitlines()[-1])}
+        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])

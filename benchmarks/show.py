@@ -27,8 +27,6 @@ def runs(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def memory(run: Mapping[str, Any]) -> dict[str, int]:
     """Bytes of the state and of a step's temporaries, where they are known."""
     found = run.get("alone") or run
-    if isinstance(found, str):
-        return {}
     held, used = found.get("state_bytes", run.get("argument_bytes")), found.get("working_bytes")
     used = run.get("temporary_bytes") if used is None else used
     return {} if held is None or used is None else {"state": held, "temporaries": used}
@@ -38,9 +36,10 @@ def starts(result: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """Seconds from nothing to the end of the first step, by who and which start."""
     found = {("ours", name): s["total_seconds"] for name, s in result["starts"].items()}
     for name, run in runs(result).items():
-        if isinstance(run.get("alone"), dict):
-            kind = "second" if name == "compiled" else "any"
-            found[name, kind] = run["alone"]["first_step_seconds"]
+        if "first_step_seconds" in run.get("alone", {}):
+            if name == "compiled":
+                found[name, "cold"] = run["alone"]["import_seconds"] + run["first_step_seconds"]
+            found[name, "second" if name == "compiled" else "any"] = run["alone"]["first_step_seconds"]
     return found
 
 
@@ -60,24 +59,36 @@ def rows(result: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]):
     each = lambda text: [text(run) for run in columns.values()]
     first = lambda *texts: [*texts, *[""] * (len(columns) - len(texts))]
     ours, machine, step_flops = result["ours"], result["machine"], result["work"]["step_flops"]
-    yield "step, seconds (median)", each(lambda run: f"{run['step_seconds']:.3g}")
-    yield "images per second", each(lambda run: f"{run['images_per_second']:.3g}")
+    yield "step, seconds (median)", each(lambda run: _three(run["step_seconds"]))
+    yield "images per second", each(lambda run: _three(run["images_per_second"]))
     if len(columns) > 1:
         yield "seconds over ours", each(lambda run: f"{run['step_seconds'] / ours['step_seconds']:.2f}")
     if step_flops:
-        yield "GFLOP/s", each(lambda run: f"{step_flops / run['step_seconds'] / 1e9:.3g}")
+        yield "GFLOP/s", each(lambda run: _three(step_flops / run["step_seconds"] / 1e9))
+    if len(columns) > 1:
+        yield "first step, with what it compiles", each(lambda run: _three(run.get("first_step_seconds")))
     yield "state, MB", each(lambda run: _mega(memory(run).get("state")))
     yield "temporaries, MB", each(lambda run: _mega(memory(run).get("temporaries")))
     yield "trace, lower, compile, seconds", first(_seconds(ours))
     yield "StableHLO lines", first(f"{ours['stablehlo_lines']:,}")
+    if result["seeds"]:
+        seeds = result["seeds"]
+        yield (
+            f"{seeds['count']} searches {seeds['axis']}, seconds for a step of each",
+            first(_three(seeds["search_seconds"])),
+        )
     for name, start in result["starts"].items():
-        yield f"{name} start, seconds to the first step", first(f"{start['total_seconds']:.1f} ({_seconds(start)})")
+        yield f"{name} start, seconds to the first step", first(f"{start['total_seconds']:.1f}")
     yield "machine: GFLOP/s of a matrix product", first(f"{machine['matmul_gflops']:.4g}")
-    yield "machine: GB/s of a copy", first(f"{machine['copy_gb_per_second']:.3g}")
+    yield "machine: GB/s of a copy", first(_three(machine["copy_gb_per_second"]))
 
 
 def _mega(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.1f}"
+
+
+def _three(number: float | None) -> str:
+    return "" if number is None else f"{number:.3g}"
 
 
 def _seconds(run: Mapping[str, Any]) -> str:
@@ -99,7 +110,7 @@ def picture(result: Mapping[str, Any]) -> Figure:
 
 def bars(axes: Axes, values: Mapping[str, float], label: str) -> None:
     """One bar for each contender, its number on it."""
-    drawn = axes.bar([_broken(NAMES[n]) for n in values], values.values(), color=[COLOURS[n] for n in values])
+    drawn = axes.bar([_broken(NAMES[n]) for n in values], list(values.values()), color=[COLOURS[n] for n in values])
     axes.bar_label(drawn, fmt="%.3g", fontsize=8, padding=2)
     _finish(axes, label)
 
@@ -112,14 +123,19 @@ def stacked(axes: Axes, values: Mapping[str, Mapping[str, int]], label: str) -> 
     used = [parts["temporaries"] / 1e6 for parts in known.values()]
     axes.bar(names, states, color=colours, alpha=0.5)
     top = axes.bar(names, used, bottom=states, color=colours)
-    axes.bar_label(top, [f"{a + b:,.0f}" for a, b in zip(states, used, strict=True)], fontsize=8, padding=2)
+    axes.bar_label(
+        top,
+        [f"{a + b:,.3g}" if a + b < 100 else f"{a + b:,.0f}" for a, b in zip(states, used, strict=True)],
+        fontsize=8,
+        padding=2,
+    )
     _finish(axes, f"{label} (pale: weights, momenta, alpha)")
 
 
 def start_bars(axes: Axes, values: Mapping[tuple[str, str], float], label: str) -> None:
     """One bar for each kind of start."""
     names = [_broken(NAMES[who]) + ("" if kind == "any" else f"\n{kind}") for who, kind in values]
-    drawn = axes.bar(names, values.values(), color=[COLOURS[who] for who, _ in values])
+    drawn = axes.bar(names, list(values.values()), color=[COLOURS[who] for who, _ in values])
     axes.bar_label(drawn, fmt="%.3g", fontsize=8, padding=2)
     _finish(axes, label)
 

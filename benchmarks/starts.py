@@ -48,8 +48,9 @@ def first_step(case: Case, spawned: float) -> dict[str, Any]:
 
     imported = time.time() - spawned
     built, build_seconds = timed(lambda: build(case))
-    compiled = compile_step(built.search, built.batches)
-    state, init_seconds = timed(lambda: jax.block_until_ready(first_state(built.search, jax.random.key(case.seed))))
+    key = jax.random.key(case.seed)
+    compiled = compile_step(built.search, built.batches, key)
+    state, init_seconds = timed(lambda: jax.block_until_ready(first_state(built.search, key)))
     _, step_seconds = timed(stepper(compiled, state, built.batches))
     return {
         "import_seconds": imported,

@@ -1,50 +1,87 @@
-"""The benchmark of one step: what it writes, and what it refuses."""
+"""The benchmarks' entry on the smallest step: what it writes, and what it says to nonsense."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import python
 
-ROOT = Path(__file__).parent.parent
-SMALL = ("--space", "nas_bench_201", "--channels", "2", "--depth", "1", "--batch", "2", "--image", "8", "--steps", "2")
+sys.path.append(str(Path(__file__).parent.parent))
 
+from benchmarks import show
+from benchmarks.memory import working
+from benchmarks.peers import ROOT, interleave
 
-def bench(*options):
-    return python("-m", "benchmarks", *options, cwd=ROOT)
+TINY = ("--space", "nas_bench_201", "--channels", 2, "--depth", 1, "--batch", 2, "--image", 8, "--steps", 2)
+NUMBERS = {
+    "ours": ("trace_seconds", "lower_seconds", "compile_seconds", "step_seconds", "images_per_second", "xla_flops"),
+    "machine": ("matmul_gflops", "copy_gb_per_second"),
+}
+COUNTS = {
+    "ours": ("stablehlo_lines", "temporary_bytes", "argument_bytes", "output_bytes", "donated_bytes"),
+    "work": ("forward_flops",),
+    "settings": ("channels", "depth", "batch", "image", "steps", "seed"),
+}
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench")
-    done = bench(*SMALL, "--out", out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out, json.loads((out / "result.json").read_text())
+    out = tmp_path_factory.mktemp("benchmark")
+    done = python("-m", "benchmarks", *TINY, "--peer", "--out", out, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "StableHLO lines" in done.stdout and "the peer knows darts" in done.stdout
+    assert (out / "result.png").read_bytes().startswith(b"\x89PNG")
+    return json.loads((out / "result.json").read_text())
 
 
-def test_what_is_measured(result):
-    out, found = result
-    ours = found["ours"]
-    for seconds in ("trace_seconds", "lower_seconds", "compile_seconds", "step_seconds"):
-        assert 0 < ours[seconds] < 300
-    for whole in ("stablehlo_lines", "temporary_bytes", "argument_bytes"):
-        assert isinstance(ours[whole], int) and ours[whole] > 100
-    assert len(ours["all_seconds"]) == 2
-    assert ours["images_per_second"] == pytest.approx(2 / ours["step_seconds"])
-    assert found["settings"]["space"] == "nas_bench_201" and found["devices"]["platform"]
-    assert found["work"]["step_flops"] == 5 * found["work"]["forward_flops"] > 0
-    assert all(isinstance(value, float | int) and value > 0 for value in found["machine"].values())
-    assert (out / "result.png").stat().st_size > 1000
+def test_the_record(result):
+    for names, kind in ((NUMBERS, float), (COUNTS, int)):
+        for part, fields in names.items():
+            for field in fields:
+                assert isinstance(result[part][field], kind) and result[part][field] >= 0, field
+    assert len(result["ours"]["all_seconds"]) == result["settings"]["steps"] == 2
+    assert result["settings"]["strategy"] == "darts-first-order" and result["devices"]["kind"]
+    assert {"jax", "jaxlib", "python"} <= set(result["versions"])
+    assert result["starts"] == {} and result["seeds"] is None and "skipped" in result["peers"]["torch"]
 
 
-@pytest.mark.parametrize("option, value", [("--strategy", "dart"), ("--space", "nas"), ("--precision", "half")])
-def test_wrong_names_are_told_in_one_sentence(tmp_path, option, value):
-    done = bench(*SMALL, option, value, "--out", tmp_path / "bench")
-    assert done.returncode == 1
-    assert value in done.stderr and "choose one of" in done.stderr and "Traceback" not in done.stderr
+def test_table_and_picture_of_a_full_record(result):
+    """As if peers, starts and seeds had been measured."""
+    alone = {"state_bytes": 10, "working_bytes": 20, "first_step_seconds": 3.0, "import_seconds": 1.0}
+    peer = {"step_seconds": 2.0, "first_step_seconds": 2.0, "images_per_second": 1.0, "alone": alone}
+    start = {"trace_seconds": 1.0, "lower_seconds": 1.0, "compile_seconds": 1.0, "total_seconds": 4.0}
+    seeds = {"count": 2, "axis": "mapped", "search_seconds": 0.1}
+    peers = {"eager": peer, "compiled": peer, "other": {"skipped": "no compiler"}}
+    full = {**result, "peers": peers, "starts": {"cold": start, "second": start}, "seeds": seeds}
+    assert len(show.table(full).columns) == 4
+    assert [axes.get_title() for axes in show.picture(full).axes][2] == "seconds to the first step"
+    assert show.memory(peer) == {"state": 10, "temporaries": 20}
 
 
-def test_nothing_needs_torch():
-    """The benchmark of our own step is imported without it."""
-    code = "import sys; sys.modules['torch'] = None; import benchmarks.__main__, benchmarks.starts; print('fine')"
-    assert python("-c", code, cwd=ROOT).stdout.strip() == "fine"
+@pytest.mark.parametrize(
+    "args, text",
+    [
+        (["--strategy", "dartz"], "no strategy is called 'dartz'; choose one of darts,"),
+        (["--space", "mobile"], "no space is called 'mobile'; choose one of darts, nas_bench_201"),
+        (["--precision", "float8"], "no precision is called 'float8'"),
+        (["--peer-compiled", "all"], "--peer-compiled is 'all'"),
+    ],
+)
+def test_nonsense_is_answered_in_one_sentence(args, text, tmp_path):
+    done = python("-m", "benchmarks", *args, "--out", tmp_path / "out", cwd=ROOT)
+    assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_are_made_in_turn():
+    order = []
+    seconds = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 3 and {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_temporaries_are_seen():
+    used = working(lambda: bytearray(b"x" * 10**8))
+    if used is None:
+        pytest.skip("this system does not tell a process's memory")
+    assert 0.9e8 < used < 3e8
