@@ -67,8 +67,8 @@ def main(
 ) -> None:
     """Measure one search step: seconds, bytes, lines, and how they compare."""
     case = Case(space, strategy, channels, depth, batch, image, precision, seed)
-    compiled = "" if peer_compiled == "none" else named(peer_compiled, ("edges", "network"), "--peer-compiled")
-    layout = named(peer_layout, ("faster", "contiguous", "channels_last"), "--peer-layout")
+    compiled = "" if peer_compiled == "none" else one_of(peer_compiled, ("edges", "network"), "--peer-compiled")
+    layout = one_of(peer_layout, ("faster", "contiguous", "channels_last"), "--peer-layout")
     console = Console()
     result = measured(case, steps, Wish(compiled, peer_mode, layout) if peer else None, starts, seeds)
     save(result, out)
@@ -79,7 +79,7 @@ def main(
     console.print(f"written: {out / 'result.json'}, {out / 'result.png'}", soft_wrap=True)
 
 
-def named(value: str, choices: tuple[str, ...], option: str) -> str:
+def one_of(value: str, choices: tuple[str, ...], option: str) -> str:
     """A value that is one of those possible."""
     if value not in choices:
         raise ValueError(f"{option} is {value!r}; choose one of {', '.join(choices)}.")

@@ -69,7 +69,7 @@ def check_gradients(peer: Peer, train, valid) -> None:
 
 
 def alone(case: Case, options: Mapping[str, Any], steps: int, spawned: float) -> dict[str, Any]:
-    """What `memory_of` asks for: bytes, and seconds from the start of the process."""
+    """What `peers.alone` asks for: bytes, and seconds from the start of the process."""
     imported, before = time.time() - spawned, memory.resident()
     made, peer = contender(case, options)
     first = time.time() - spawned

@@ -39,6 +39,9 @@ class Rates(NamedTuple):
     radius: float = 1e-2  # of the central difference, in units of 1 / |v|
 
 
+OFFICIAL = Rates()
+
+
 class Options(NamedTuple):
     """How the same numbers are computed."""
 
@@ -47,6 +50,9 @@ class Options(NamedTuple):
     compiled: Literal["", "network", "edges"] = ""  # what torch.compile gets: nothing, everything, or each edge
     mode: str = "default"  # of torch.compile
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+
+
+EAGER = Options()
 
 
 class Passed(NamedTuple):
@@ -61,11 +67,11 @@ class Passed(NamedTuple):
 class Peer:
     """A network, its alpha and both optimizers; `step` moves them in place."""
 
-    def __init__(self, network: Supernet, order: Order, options: Options = Options(), rates: Rates = Rates()):  # noqa: B008
+    def __init__(self, network: Supernet, order: Order, options: Options = EAGER, rates: Rates = OFFICIAL):
         set_precision(options)
         self.order, self.options, self.rates = order, options, rates
         self.network = network.to(options.device)
-        if options.channels_last:
+        if options.channels_last:  # an overload that torch's stubs leave out
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights: list[Tensor] = list(network.parameters())
         self.alpha = [1e-3 * torch.randn(EDGES, len(OPERATIONS)) for _ in CELLS]

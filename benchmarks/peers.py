@@ -4,13 +4,9 @@ Works without PyTorch; then there is no peer, and the result says so.
 """
 
 import importlib.util
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -18,11 +14,10 @@ import jax
 
 from benchmarks.build import Built
 from benchmarks.case import PEERS, Case
+from benchmarks.child import ask
 from benchmarks.measure import summary, timed
 from jaxnas.interop import to_torch
 from jaxnas.search import SearchState
-
-ROOT = Path(__file__).parent.parent
 
 
 class Wish(NamedTuple):
@@ -128,8 +123,7 @@ def channels_last_wins(case: Case) -> bool:
 
 def alone(case: Case, options: Mapping[str, Any], steps: int = 2) -> dict[str, Any]:
     """Memory and start of a peer, measured in a process that does nothing else."""
-    command = [sys.executable, "-m", "benchmarks.peer_run", json.dumps([case, options, steps, time.time()])]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return ask("benchmarks.peer_run", [case, options, steps, time.time()])
+    except RuntimeError as error:
+        return {"failed": str(error).splitlines()[-1]}

@@ -4,17 +4,14 @@ Each start is a process of its own; both share a fresh folder of compiled progra
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks.case import Case
+from benchmarks.child import ask
 
-ROOT = Path(__file__).parent.parent
 WORTH_KEEPING = "1.0"  # seconds of compilation from which a program is kept, as the command line does
 
 
@@ -31,12 +28,10 @@ def start(case: Case, cache: str) -> dict[str, float]:
       RuntimeError: the process failed; ends with what it said.
     """
     keep = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": WORTH_KEEPING}
-    command = [sys.executable, "-m", "benchmarks.starts", json.dumps([case, time.time()])]
-    env = {**os.environ, **keep, "JAX_ENABLE_COMPILATION_CACHE": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
-    if done.returncode:
-        raise RuntimeError(f"a start of {case.strategy} on {case.space} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return ask("benchmarks.starts", [case, time.time()], {**keep, "JAX_ENABLE_COMPILATION_CACHE": "true"})
+    except RuntimeError as error:
+        raise RuntimeError(f"a start of {case.strategy} on {case.space} failed: {error}") from None
 
 
 def first_step(case: Case, spawned: float) -> dict[str, Any]:

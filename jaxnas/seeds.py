@@ -40,6 +40,9 @@ def sharded(mesh: Mesh, name: str, inner: Axis = vmapped) -> Axis:
       mesh: the devices.
       name: an axis of the mesh; its size must divide the number of searches.
       inner: `vmapped` or `mapped`.
+
+    Raises:
+      ValueError: from JAX, when the devices do not divide the searches; names both numbers.
     """
 
     def axis(function: Callable) -> Callable:
@@ -53,7 +56,7 @@ class Searches(NamedTuple):
 
     init: Callable[[Array], SearchState]  # keys [S] -> states
     step: Callable[[SearchState, Batches], tuple[SearchState, Metrics]]  # batches [S, B, ...] -> states, metrics [S]
-    scores: Callable[[SearchState], CellGates]
+    scores: Callable[[SearchState], CellGates]  # mean gates, [S, E, O] and [S, E]
     genotypes: Callable[[SearchState], list[Genotype]]  # on the host
 
 
@@ -77,5 +80,5 @@ def over_seeds(search: Search, axis: Axis = mapped) -> Searches:
 
 
 def seed(states: Any, number: int) -> Any:
-    """One of the stacked states (or metrics)."""
+    """One of the stacked states, batches or metrics; a leading axis less."""
     return jax.tree.map(lambda leaf: leaf[number], states)

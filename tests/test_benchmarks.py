@@ -10,8 +10,9 @@ from conftest import python
 sys.path.append(str(Path(__file__).parent.parent))
 
 from benchmarks import show
+from benchmarks.child import ROOT
 from benchmarks.memory import working
-from benchmarks.peers import ROOT, interleave
+from benchmarks.peers import interleave
 
 TINY = ("--space", "nas_bench_201", "--channels", 2, "--depth", 1, "--batch", 2, "--image", 8, "--steps", 2)
 NUMBERS = {

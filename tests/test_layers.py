@@ -45,7 +45,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "epoch": ("data", "hypergradient", "search"),
     "folder": ("drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
-    "report": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
     "__main__": ("cli",),
@@ -60,7 +59,7 @@ OUTSIDE = {  # modules that may import only these packages besides the standard 
     "hypergradient": {"jax", "optax"},
     "bilevel": {"jax", "optax"},
 }
-MAY_PRINT = ("runner", "cli", "report")
+MAY_PRINT = ("runner", "cli")
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in sorted(ROOT.rglob("*.py"))

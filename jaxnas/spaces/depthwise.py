@@ -44,7 +44,7 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     return _convolve.bind(x, k, size=k.shape[0], stride=stride, dilation=dilation)
 
 
-OPTIONS = ("size", "stride", "dilation")
+_OPTIONS = ("size", "stride", "dilation")
 _convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
 
 
@@ -122,7 +122,7 @@ def _batched(primitive: Primitive, args, axes, **options):
 
 def _apart(function: Callable) -> Callable:
     """The function as a call that XLA does not inline, and so fuses with nothing; equal calls are one in StableHLO."""
-    jitted = jax.jit(function, static_argnames=OPTIONS)
+    jitted = jax.jit(function, static_argnames=_OPTIONS)
 
     def call(*args, **options):
         with set_xla_metadata(inlineable="false"):
@@ -133,7 +133,7 @@ def _apart(function: Callable) -> Callable:
 
 def _register(primitive: Primitive, shape: Callable, on_cpu: Callable, on_accelerator: Callable) -> None:
     primitive.def_abstract_eval(shape)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=OPTIONS))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_OPTIONS))
     batching.primitive_batchers[primitive] = partial(_batched, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(_apart(on_cpu), multiple_results=False))
     for platform in ("cuda", "rocm", "tpu"):

@@ -39,13 +39,18 @@ def standardize(x: Array, scale: Array) -> Array:
     Args:
       x: images, [B, H, W, C].
       scale: [C], of any float type.
+
+    Returns:
+      Images of the shape and type of `x`.
+
+    Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; tangent and transpose are ours.
     """
     y, _ = _standardized(x)
     return (_per_channel(scale, y) * y).astype(x.dtype)
 
 
 def _standardized(x: Array) -> tuple[Array, Array]:
-    """Standardised images and r, [1, 1, 1, C]."""
+    """Standardised images [B, H, W, C] and r [1, 1, 1, C]."""
     wide = at_least_float32(x)
     mean = wide.mean((0, 1, 2), keepdims=True)
     variance = jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)

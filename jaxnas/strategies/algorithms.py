@@ -71,6 +71,9 @@ def darts(
 def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int | None = None) -> Strategy:
     """PC-DARTS: a quarter of the channels through the operations, learnt weights of edges, alpha rests at first.
 
+        alpha, beta  <-  Adam on grad L_valid(w, alpha, beta), from step `rest` on
+        weights      <-  SGD on grad_w L_train(w, alpha, beta)
+
     First order. Made for batches of 256, which the saved memory allows; the learning rate goes with them.
 
     Args:

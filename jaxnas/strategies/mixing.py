@@ -44,7 +44,7 @@ def sampled() -> Mixing:
     the relaxation that made the gates. Under `vmap` over edges or seeds the switch becomes a selection: the value is
     the same, but every candidate is computed.
 
-    Reference: Dong and Yang 2019, arXiv:1910.04465, equation 7.
+    Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465; D-X-Y/AutoDL-Projects `search_model_gdas_nasnet.py`.
     """
 
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
@@ -67,6 +67,9 @@ def partial_channels(divisor: int, inner: Mixing | None = None) -> Mixing:
     Args:
       divisor: K; must divide the channels of every edge.
       inner: how the first channels are mixed; a weighted sum unless given.
+
+    Raises:
+      ValueError: channels that K does not divide, where the supernet is built.
 
     Reference: Xu et al. 2020, arXiv:1907.05737, equation 2; yuhuixu1993/PC-DARTS `model_search.py`.
     Deviates: like the official code, and unlike the paper, no channels are sampled. Odd sides are halved upwards, as

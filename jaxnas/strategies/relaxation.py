@@ -35,9 +35,8 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
     """
 
     def init(key: Array, space: Space) -> Alpha:
-        keys = jax.random.split(key, len(space.cells))
         shape = (len(space.edges), len(space.ops))
-        return {c: deviation * jax.random.normal(k, shape) for c, k in zip(space.cells, keys, strict=True)}
+        return {c: deviation * jax.random.normal(k, shape) for c, k in _keys(key, space).items()}
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
         return {c: Gates(masked_softmax(alpha[c], space.mask(c)), _ones(alpha[c])) for c in space.cells}
@@ -52,17 +51,18 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
 def uniform() -> Relaxation:
     """One living operation for each edge, drawn uniformly anew at every pass: alpha plays no part in training.
 
-    Gates are one-hot, one draw for each type of cell; the mean is the probability of each operation. With the mixing
-    `sampled` this trains a supernet path by path, the baseline of random search with shared weights.
+        gates_e = one_hot(o_e),    o_e ~ U(living operations of e);    mean gates_eo = 1 / (number of those)
 
-    Reference: Li and Talwalkar 2019, arXiv:1902.07638, section 3.
+    One draw for each type of cell. With the mixing `sampled` this trains a supernet path by path, as random search with
+    shared weights does.
+
+    Reference: Li and Talwalkar 2019, arXiv:1902.07638.
     """
     inner = softmax()
 
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         del step
-        keys = jax.random.split(key, len(space.cells))
-        return {c: _one_hot(k, alpha[c], space.mask(c)) for c, k in zip(space.cells, keys, strict=True)}
+        return {c: _one_hot(k, alpha[c], space.mask(c)) for c, k in _keys(key, space).items()}
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
         return {c: Gates(masked_softmax(jnp.zeros_like(alpha[c]), space.mask(c)), _ones(alpha[c])) for c in space.cells}
@@ -70,7 +70,13 @@ def uniform() -> Relaxation:
     return Relaxation(inner.init, sample, mean)
 
 
-def _one_hot(key: Array, alpha: Array, alive) -> Gates:
+def _keys(key: Array, space: Space) -> dict[str, Array]:
+    """A key for each type of cell."""
+    return dict(zip(space.cells, jax.random.split(key, len(space.cells)), strict=True))
+
+
+def _one_hot(key: Array, alpha: Array, alive: np.ndarray) -> Gates:
+    """Gates that open one living operation of each edge; alpha gives shape [E, O] and type."""
     chosen = jax.random.categorical(key, jnp.where(jnp.asarray(alive), 0.0, DEAD))
     return Gates(jax.nn.one_hot(chosen, alpha.shape[1], dtype=alpha.dtype), _ones(alpha))
 
@@ -94,9 +100,8 @@ def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
 
     def init(key: Array, space: Space) -> Normalized:
         key_ops, key_edges = jax.random.split(key)
-        keys = jax.random.split(key_edges, len(space.cells))
         draw = lambda k: deviation * jax.random.normal(k, (len(space.edges),))
-        return Normalized(inner.init(key_ops, space), {c: draw(k) for c, k in zip(space.cells, keys, strict=True)})
+        return Normalized(inner.init(key_ops, space), {c: draw(k) for c, k in _keys(key_edges, space).items()})
 
     def weigh(gates: CellGates, alpha: Normalized, space: Space) -> CellGates:
         return {c: Gates(g.ops, g.edges * _node_softmax(alpha.edges[c], space)) for c, g in gates.items()}
