@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnas.spaces.darts import darts
-from jaxnas.spaces.layout import Layout, fanned, kept, scanned
+from jaxnas.spaces.layout import Layout, fanned, kept, recomputed, scanned
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.mixing import sampled, weighted_sum
@@ -18,10 +18,11 @@ FEW = [op for op in darts().ops if op[0] in ("max_pool_3x3", "skip_connect", "di
 SPACE = darts(4, 4, image=(16, 16, 3)).replace(ops=tuple(FEW))
 POLICY = partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable)
 LAYOUTS = {
-    "edges written out by threes, cells by twos": Layout(edges=scanned(3), cells=2),
+    "edges written out by threes, cells by twos": Layout(edges=recomputed(3), cells=2),
     "edges of a node at once": Layout(edges=fanned()),
-    "nothing computed again": Layout(remat=kept),
-    "products kept": Layout(remat=POLICY),
+    "edges keep their inputs": Layout(edges=scanned()),
+    "products kept": Layout(edges=scanned(remat=POLICY)),
+    "nothing computed again": Layout(edges=scanned(remat=kept)),
 }
 
 
@@ -65,7 +66,8 @@ def test_what_a_layout_is_for(point):
     lines = lambda program: program.as_text().count("\n")
     assert lines(scan) < lines(lowered["edges of a node at once"])
     temp = lambda program: program.compile().memory_analysis().temp_size_in_bytes
-    assert temp(scan) < temp(lowered["products kept"]) < temp(lowered["nothing computed again"])
+    more = [temp(lowered[name]) for name in ("edges keep their inputs", "products kept", "nothing computed again")]
+    assert temp(scan) < more[0] < more[1] < more[2]
 
 
 def _one_hot(gates):

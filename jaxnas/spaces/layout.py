@@ -4,68 +4,110 @@ Where in the river: inside `networks.py`. Knows that edges read states and add t
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array, lax
 
-Edge = Callable[[Any, Array], Array]  # (one row of what the edges differ in, input [B, H, W, C]) -> output
-# (edge, rows, source, target, inputs [S, B, H, W, C], states [N, B, h, w, C]) -> states with every edge's output added
-# to its target; edges read the inputs, or where these are None the states themselves
-Visit = Callable[[Edge, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
+# (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
+Edge = Callable[[Any, Any, Array], Array]
+# (edge, what edges differ in, twice: without and with gradients, source [n], target [n], inputs [S, B, H, W, C],
+# states [N, B, h, w, C]) -> states with every edge's output added to its target. Edges read the inputs, or where these
+# are None the states themselves, and come in an order in which a state is complete before it is read
+Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
 
 
-def scanned(unroll: int = 1) -> Visit:
-    """Edges one after another in one loop: the program holds `unroll` edges however many there are.
+def recomputed(unroll: int = 1) -> Visit:
+    """Edges one after another in one loop, each computed again in the backward pass: needs the least memory.
+
+    The complete states are what the backward pass reads, once for all edges that start from them; a loop of
+    rematerialised edges (`scanned`) would keep one copy of its input for each edge.
 
     Args:
       unroll: edges written out in the body of the loop; as many as a cell has gives no loop at all.
     """
+    return partial(_recomputed, unroll)
 
-    def visit(edge: Edge, rows, source: np.ndarray, target: np.ndarray, inputs: Array | None, states: Array) -> Array:
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _recomputed(unroll: int, edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
+    return scanned(unroll, kept)(edge, fixed, rows, source, target, inputs, states)
+
+
+@_recomputed.defjvp
+def _recomputed_jvp(unroll: int, edge: Edge, primals, tangents):
+    """Tangents of the states: a loop that reads the complete states, so that nothing else needs to be stored."""
+    fixed, rows, source, target, inputs, _ = primals
+    _, drows, _, _, dinputs, dstates = tangents
+    states = _recomputed(unroll, edge, *primals)
+    read = states if inputs is None else inputs
+
+    @jax.checkpoint
+    def slope(fix, row, s, read, drow, dx):
+        return jax.jvp(partial(edge, fix), (row, read[s]), (drow, dx))[1]
+
+    def body(dstates, item):
+        fix, row, drow, s, t = item
+        dx = (dstates if inputs is None else dinputs)[s]
+        return dstates.at[t].add(slope(fix, row, s, read, drow, dx)), None
+
+    return states, lax.scan(body, dstates, (fixed, rows, drows, source, target), unroll=unroll)[0]
+
+
+def scanned(unroll: int = 1, remat: Callable[[Edge], Edge] = jax.checkpoint) -> Visit:
+    """Edges one after another in one loop: the program holds `unroll` edges however many there are.
+
+    Args:
+      unroll: edges written out in the body of the loop.
+      remat: what wraps one edge: `jax.checkpoint` (computed again in the backward pass), `partial(jax.checkpoint,
+        policy=...)` (parts of it kept), or `kept` (everything kept).
+    """
+
+    def visit(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
         def body(states, item):
-            row, s, t = item
+            fix, row, s, t = item
             x = (states if inputs is None else inputs)[s]
-            return states.at[t].add(edge(row, x)), None
+            return states.at[t].add(remat(edge)(fix, row, x)), None
 
-        return lax.scan(body, states, (rows, source, target), unroll=unroll)[0]
+        return lax.scan(body, states, (fixed, rows, source, target), unroll=unroll)[0]
 
     return visit
 
 
-def fanned() -> Visit:
+def fanned(remat: Callable[[Edge], Edge] = jax.checkpoint) -> Visit:
     """All edges into a node at once, by `vmap`: fewer and larger kernels, one program for each number of inputs.
 
     Under `vmap` an operation that a mask or a sample switches off is computed all the same and then not selected.
+
+    Args:
+      remat: what wraps one edge, as for `scanned`.
     """
 
-    def visit(edge: Edge, rows, source: np.ndarray, target: np.ndarray, inputs: Array | None, states: Array) -> Array:
+    def visit(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
         for node in np.unique(target):
             into = np.flatnonzero(target == node)
             x = (states if inputs is None else inputs)[source[into]]
-            outs = jax.vmap(edge)(jax.tree.map(lambda a, into=into: a[into], rows), x)
-            states = states.at[node].add(outs.sum(0))
+            fix, row = jax.tree.map(lambda a, into=into: a[into], (fixed, rows))
+            states = states.at[node].add(jax.vmap(remat(edge))(fix, row, x).sum(0))
         return states
 
     return visit
+
+
+def kept(edge: Edge) -> Edge:
+    """Keeps every intermediate result for the backward pass."""
+    return edge
 
 
 class Layout(NamedTuple):
     """Choices of which the defaults are the fastest measured on CPU; BUILD.md has the table.
 
     Attributes:
-      edges: how the edges of a cell are visited, `scanned(unroll)` or `fanned()`.
+      edges: how the edges of a cell are visited: `recomputed`, `scanned` or `fanned`.
       cells: cells of a row that are written out in the body of the loop over them.
-      remat: what wraps one edge, `jax.checkpoint` (computed again in the backward pass), `partial(jax.checkpoint,
-        policy=...)` (parts of it kept), or `kept` (everything kept).
     """
 
-    edges: Visit = scanned()
+    edges: Visit = recomputed()
     cells: int = 1
-    remat: Callable[[Callable], Callable] = jax.checkpoint
-
-
-def kept(function: Callable) -> Callable:
-    """Keeps every intermediate result for the backward pass."""
-    return function

@@ -6,7 +6,8 @@ temperature, label or optimiser.
 A network written out edge by edge is 240,000 lines of StableHLO and minutes of compilation. Here the program has one
 body per *shape*, however deep the network is:
 
-* equal edges of a cell hold their parameters stacked and are visited by `lax.scan`, each rematerialised;
+* equal edges of a cell hold their parameters stacked and are visited by one loop, in which each is computed again in
+  the backward pass;
 * equal cells in a row hold theirs stacked once more and are scanned too. A cell whose input is narrower than its
   neighbours' (the one behind the stem) gets zero channels on that input and zero rows in its 1x1 kernel: the value is
   the same, the gradient of these rows is zero, and every cell of the row is one program.
@@ -215,16 +216,12 @@ def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, i
 def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, params, inputs, states, shift) -> Array:
     """Adds the output of every edge of a run to its target; the first of the states is number `shift`."""
     rows, columns = np.array(run.edges), np.array(run.ops)
-    edge = layout.remat(partial(_edge, space, mixing, run, step=step))
-
-    def one(row, x):
-        *differs, number = row
-        return edge(*differs, jax.random.fold_in(key, number), x)
-
     source, target = np.array([space.edges[e] for e in run.edges]).T
-    alive = run.alive[:, columns]
-    per_edge = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows], alive, rows)
-    return layout.edges(one, per_edge, source, target - shift, inputs, states)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
+    fixed = (run.alive[:, columns], keys, jnp.broadcast_to(step, rows.shape))
+    differs = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows])
+    edge = partial(_edge, space, mixing, run)
+    return layout.edges(edge, fixed, differs, source, target - shift, inputs, states)
 
 
 def _spread(params, space: Space, run: EdgeRun):
@@ -238,8 +235,10 @@ def _spread(params, space: Space, run: EdgeRun):
     return {space.ops[op][0]: one(op, params[space.ops[op][0]]) for op in run.ops}
 
 
-def _edge(space, mixing, run: EdgeRun, params, gate_ops, gate, alive, key, x, *, step) -> Array:
+def _edge(space, mixing, run: EdgeRun, fixed, differs, x: Array) -> Array:
     """One edge: its gate times the mixture of its candidates."""
+    alive, key, step = fixed
+    params, gate_ops, gate = differs
 
     def pure(column: int, op: int) -> Op:
         name, factory = space.ops[op]
