@@ -22,8 +22,10 @@ Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], 
 def recomputed(unroll: int = 1) -> Visit:
     """Edges one after another in one loop, each computed again in the backward pass: needs the least memory.
 
-    The complete states are what the backward pass reads, once for all edges that start from them; a loop of
-    rematerialised edges (`scanned`) would keep one copy of its input for each edge.
+        d states[t] += d edge(row, states[s])    where the states on the right are the complete ones, for edges s -> t
+
+    The complete states are all that the backward pass needs besides parameters and gates, once for all edges that read
+    them; a loop of rematerialised edges (`scanned`) keeps a copy of its input for each edge.
 
     Args:
       unroll: edges written out in the body of the loop; as many as a cell has gives no loop at all.
@@ -102,7 +104,7 @@ def kept(edge: Edge) -> Edge:
 
 
 class Layout(NamedTuple):
-    """Choices of which the defaults are the fastest measured on CPU; BUILD.md has the table.
+    """Choices whose defaults weigh seconds to compile, memory and seconds of a step on CPU; BUILD.md has the table.
 
     Attributes:
       edges: how the edges of a cell are visited: `recomputed`, `scanned` or `fanned`.
