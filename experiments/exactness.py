@@ -28,7 +28,8 @@ from jaxnas.folder import write
 from jaxnas.hypergradient import INNER, OUTER, Batches, finite_difference, one_pass, through, unrolled
 from jaxnas.search import bind
 from jaxnas.spaces.darts import darts as darts_space
-from jaxnas.strategies.algorithms import darts, heavy_ball
+from jaxnas.strategies.algorithms import darts
+from jaxnas.strategies.optimizers import heavy_ball
 
 RADII = (1e-1, 1e-2, 1e-3, 1e-4)
 OFFICIAL = 1e-2

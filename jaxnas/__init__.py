@@ -53,6 +53,6 @@ from jaxnas.strategies import decoding as decoding
 from jaxnas.strategies import mixing as mixing
 from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import relaxation as relaxation
-from jaxnas.strategies.algorithms import Strategy as Strategy
 from jaxnas.strategies.algorithms import darts as darts
 from jaxnas.strategies.algorithms import pc_darts as pc_darts
+from jaxnas.strategies.strategy import Strategy as Strategy

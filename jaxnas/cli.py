@@ -29,8 +29,8 @@ from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies import algorithms
-from jaxnas.strategies.algorithms import Strategy
 from jaxnas.strategies.decoding import Decode, argmax_edges, top_edges
+from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
     no_args_is_help=True,

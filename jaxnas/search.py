@@ -18,8 +18,8 @@ from jaxnas.hypergradient import OUTER, Batches, BilevelState, Metrics, Problem
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.networks import Model, supernet
 from jaxnas.spaces.space import CellGates, Space
-from jaxnas.strategies.algorithms import Strategy
 from jaxnas.strategies.mixing import Mixing
+from jaxnas.strategies.strategy import Strategy
 
 Augment = Callable[[Array, Array], Array]  # (key, images) -> images
 

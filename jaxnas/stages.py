@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxnas.spaces.space import CellGates, Space
-from jaxnas.strategies.algorithms import Strategy
+from jaxnas.strategies.strategy import Strategy
 
 Reshape = Callable[[Space, CellGates | None], Space]  # (space, last scores or None) -> the space of this stage
 

@@ -29,7 +29,8 @@ from jaxnas.hypergradient import (
 from jaxnas.interop import from_torch, to_torch
 from jaxnas.search import SearchState, bind
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.algorithms import Strategy, clip_norm, heavy_ball, l2_adam
+from jaxnas.strategies.optimizers import clip_norm, heavy_ball, l2_adam
+from jaxnas.strategies.strategy import Strategy
 
 
 class Setting(NamedTuple):

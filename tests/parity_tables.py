@@ -12,8 +12,8 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.algorithms import cosine
 from jaxnas.strategies.decoding import argmax_edges, top_edges
+from jaxnas.strategies.optimizers import cosine
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 

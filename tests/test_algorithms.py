@@ -19,7 +19,8 @@ from jaxnas.hypergradient import (
     two_losses,
     unrolled,
 )
-from jaxnas.strategies.algorithms import clip_norm, cosine, darts, heavy_ball, l2_adam
+from jaxnas.strategies.algorithms import darts
+from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam
 
 # ------------------------------------------------------------------------------------------- optimizers
 

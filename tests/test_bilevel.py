@@ -29,7 +29,7 @@ from jaxnas.hypergradient import (
     two_losses,
     unrolled,
 )
-from jaxnas.strategies.algorithms import heavy_ball
+from jaxnas.strategies.optimizers import heavy_ball
 
 SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), optax.adam(0.05, b1=0.5)
 LOOK = through(SGD)

@@ -41,7 +41,7 @@ from jaxnas.hypergradient import (
     two_losses,
     unrolled,
 )
-from jaxnas.strategies.algorithms import clip_norm, heavy_ball
+from jaxnas.strategies.optimizers import clip_norm, heavy_ball
 
 pytestmark = pytest.mark.usefixtures("x64")
 RATE = 0.3

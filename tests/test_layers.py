@@ -31,7 +31,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "strategies.decoding": ("spaces.genotype", "spaces.space"),
     "hypergradient": (),
     "bilevel": ("hypergradient",),
-    "strategies.algorithms": ("bilevel", "hypergradient", *SLOTS),
+    "strategies.optimizers": (),
+    "strategies.strategy": ("bilevel", *SLOTS),
+    "strategies.algorithms": ("bilevel", "hypergradient", "strategies.optimizers", "strategies.strategy", *SLOTS),
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),
@@ -58,6 +60,7 @@ OUTSIDE = {  # modules that may import only these packages besides the standard 
     "strategies.mixing": {"jax"},
     "hypergradient": {"jax", "optax"},
     "bilevel": {"jax", "optax"},
+    "strategies.optimizers": {"jax", "optax"},
 }
 MAY_PRINT = ("runner", "cli")
 FILES = {

@@ -11,11 +11,12 @@ import pytest
 from jaxnas.hypergradient import Hypergradient, first_order
 from jaxnas.spaces.genotype import Choice
 from jaxnas.spaces.space import Gates, Layer, Space, dag
-from jaxnas.strategies.algorithms import Strategy, darts
+from jaxnas.strategies.algorithms import darts
 from jaxnas.strategies.decoding import argmax_edges, top_edges
 from jaxnas.strategies.mixing import weighted_sum
 from jaxnas.strategies.penalty import entropy, mean_entropy, no_penalty
 from jaxnas.strategies.relaxation import masked_softmax, softmax
+from jaxnas.strategies.strategy import Strategy
 
 OPS = ("none", "skip", "conv")
 SPACE = Space(

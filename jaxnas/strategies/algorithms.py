@@ -1,37 +1,19 @@
 """The table: every algorithm is a row that names its arrows.
 
-Where in the river: the map. A `Strategy` is plain data; `strategy.replace(slot=...)` is the whole language of
-composition. Knows the constructors of the slots and optax; no space, data set or device, and of time only steps.
+Where in the river: the map. Knows the constructors of the slots and optax; no space, data set or device, and of time
+only steps.
 """
 
-import dataclasses
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import optax
 
-from jaxnas.bilevel import Solver, after, alternating
+from jaxnas.bilevel import after, alternating
 from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
-from jaxnas.strategies.decoding import Decode, top_edges
-from jaxnas.strategies.mixing import Mixing, partial_channels, weighted_sum
-from jaxnas.strategies.penalty import Penalty, no_penalty
-from jaxnas.strategies.relaxation import Relaxation, edge_normalized, softmax
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Strategy:
-    """One row of the table: how an architecture is searched."""
-
-    solver: Solver  # loss -> alpha', weights'
-    relaxation: Relaxation = dataclasses.field(default_factory=softmax)  # alpha -> gates
-    mixing: Mixing = dataclasses.field(default_factory=weighted_sum)  # gates -> output of an edge
-    penalty: Penalty = dataclasses.field(default_factory=no_penalty)  # gates -> extra loss
-    decode: Decode = dataclasses.field(default_factory=top_edges)  # scores -> genotype
-
-    def replace(self, **slots) -> "Strategy":
-        """The same strategy with some slots filled differently."""
-        return dataclasses.replace(self, **slots)
+from jaxnas.strategies.mixing import partial_channels
+from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam
+from jaxnas.strategies.relaxation import edge_normalized, softmax
+from jaxnas.strategies.strategy import Strategy
 
 
 def darts(
@@ -58,8 +40,8 @@ def darts(
     Deviates: second order is exact unless `finite_difference` is asked for. The look-ahead has momentum and decay, and
       no clipping, like the official one.
 
-    >>> darts(100).replace(decode=top_edges(1)).solver == darts(100).solver
-    False
+    >>> darts(100).replace(relaxation=edge_normalized(softmax())).mixing.width(16)
+    16
     """
     sgd = heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=3e-4)
     ahead = through(sgd, part=lambda state: state[1])  # behind the clipping
@@ -89,36 +71,3 @@ def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int 
     first = after(steps * 15 // 50 if rest is None else rest)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3), when=first)
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(4))
-
-
-def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
-    """Cosine decay in stairs: end + (start - end) (1 + cos(pi e / E)) / 2 with e = step // every, E = steps / every.
-
-    Reference: Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5. With `every` one epoch, the values that the
-      official codes had with the torch of their day; newer torch shifts them by one epoch.
-    """
-    if steps < 1 or every < 1:
-        raise ValueError(f"cosine over steps={steps}, held for every={every}: both must be at least 1.")
-    curve = optax.cosine_decay_schedule(start - end, max(1, -(-steps // every)))
-    return lambda step: end + curve(step // every)
-
-
-def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
-    """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
-    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
-
-
-def l2_adam(rate: optax.ScalarOrSchedule, decay: float, b1: float = 0.5) -> optax.GradientTransformation:
-    """Adam with L2 decay in the gradient, as torch has it: not AdamW, so alpha shrinks where its gradient is zero."""
-    return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=b1, b2=0.999, eps=1e-8))
-
-
-def clip_norm(limit: float) -> optax.GradientTransformation:
-    """Scales all gradients by min(1, limit / (norm + 1e-6)): torch's clip, whose 1e-6 optax does not have."""
-
-    def update(updates, params=None):
-        del params
-        scale = jnp.minimum(1.0, limit / (optax.tree.norm(updates) + 1e-6))
-        return jax.tree.map(lambda g: g * scale.astype(g.dtype), updates)
-
-    return optax.stateless(update)

@@ -1,0 +1,28 @@
+"""What a row of the table is: a record of arrows.
+
+Where in the river: the map. A `Strategy` is plain data; `strategy.replace(slot=...)` is the whole language of
+composition.
+"""
+
+import dataclasses
+
+from jaxnas.bilevel import Solver
+from jaxnas.strategies.decoding import Decode, top_edges
+from jaxnas.strategies.mixing import Mixing, weighted_sum
+from jaxnas.strategies.penalty import Penalty, no_penalty
+from jaxnas.strategies.relaxation import Relaxation, softmax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One row of the table: how an architecture is searched."""
+
+    solver: Solver  # loss -> alpha', weights'
+    relaxation: Relaxation = dataclasses.field(default_factory=softmax)  # alpha -> gates
+    mixing: Mixing = dataclasses.field(default_factory=weighted_sum)  # gates -> output of an edge
+    penalty: Penalty = dataclasses.field(default_factory=no_penalty)  # gates -> extra loss
+    decode: Decode = dataclasses.field(default_factory=top_edges)  # scores -> genotype
+
+    def replace(self, **slots) -> "Strategy":
+        """The same strategy with some slots filled differently."""
+        return dataclasses.replace(self, **slots)
