@@ -59,8 +59,18 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
         yield close(f"alpha gradient, {jax.tree_util.keystr(path, simple=True, separator=' ')}", found, wanted)
     yield from weight_gradients(to_torch(space, grads[0], mixing), z)
     states = jax.jit(lambda w, a: net.states(w, images.image, relaxation.mean(a, space), key, step))(weights, alpha)
+    yield from cell_outputs(states, z)
+
+
+def cell_outputs(states: list, z: Tensors) -> Iterator[Line]:
+    """The output of every cell: whole where the file has it, else its mean over images and pixels."""
     for k, state in enumerate(states):
-        yield close(f"output of cell {k}", np.asarray(state).transpose(0, 3, 1, 2), z[f"cell_out/{k}"])
+        ours = np.asarray(state).transpose(0, 3, 1, 2)
+        if f"cell_out/{k}" in z:
+            yield close(f"output of cell {k}", ours, z[f"cell_out/{k}"])
+        else:
+            # normalised outputs have means near zero: their error is compared with 1, the size of the outputs
+            yield close(f"channel means of cell {k}", ours.mean((0, 2, 3)), z[f"cell_chmean/{k}"], scale=1.0)
 
 
 def weight_gradients(ours: Tensors, z: Tensors) -> Iterator[Line]:
