@@ -55,4 +55,5 @@ from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import relaxation as relaxation
 from jaxnas.strategies.algorithms import darts as darts
 from jaxnas.strategies.algorithms import pc_darts as pc_darts
+from jaxnas.strategies.algorithms import pc_darts_imagenet as pc_darts_imagenet
 from jaxnas.strategies.strategy import Strategy as Strategy

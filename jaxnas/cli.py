@@ -67,6 +67,7 @@ STRATEGIES: dict[
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
     "pc-darts": algorithms.pc_darts,
+    "pc-darts-imagenet": algorithms.pc_darts_imagenet,
 }
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from parity_lines import Line, close, equal
 
 from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
@@ -13,7 +14,7 @@ from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
 from jaxnas.strategies.decoding import argmax_edges, top_edges
-from jaxnas.strategies.optimizers import cosine
+from jaxnas.strategies.optimizers import cosine, linear_with_tail, stairs, warmed_up
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
@@ -59,6 +60,30 @@ def schedules_file(data: Mapping) -> Iterator[Line]:
             ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
             wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
             yield close(f"cosine {name}, {each} steps an epoch", ours, wanted)
+    yield from rates_by_epoch(data)
+
+
+def rates_by_epoch(data: Mapping) -> Iterator[Line]:
+    """Rates on ImageNet, with and without a warm start, and drop path; three steps in an epoch."""
+    for name, theirs in by_epoch(data):
+        known = {
+            "PCDARTS_search_imagenet_lr": lambda _, n: warmed_up(cosine(0.5, 0.0, 3 * n, every=3), every=3),
+            "step_lr_imagenet": lambda x, n: stairs(optax.exponential_decay(x[0], 1, x[1]), 3),
+            "linear": lambda x, n: stairs(linear_with_tail(x[0], n), 3),
+            "eval_cifar": lambda x, n: stairs(optax.linear_schedule(0.0, x[0], n), 3),
+            "imagenet": lambda x, n: stairs(optax.constant_schedule(0.0), 3),
+        }
+        make = next(known[key] for key in known if key in name)
+        rate = make([float(x) for x in re.findall(r"0\.\d+", name)], len(theirs))
+        rate = warmed_up(rate, 3) if "with_5_epoch_warmup" in name else rate
+        yield close(name, [rate(jnp.int64(3 * e + 1)) for e in range(len(theirs))], theirs)
+
+
+def by_epoch(data: Mapping) -> Iterator[tuple[str, list]]:
+    """The plain series of the file: name, value at each epoch."""
+    for name, theirs in (*data.items(), *data.get("drop_path_prob", {}).items()):
+        if isinstance(theirs, list):
+            yield name, theirs
 
 
 def counts_file(data: Mapping) -> Iterator[Line]:

@@ -9,8 +9,8 @@ from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches
 from jaxnas.search import bind
 from jaxnas.spaces.darts import s2
-from jaxnas.strategies.algorithms import pc_darts
-from jaxnas.strategies.mixing import partial_channels, sampled, weighted_sum
+from jaxnas.strategies.algorithms import pc_darts, pc_darts_imagenet
+from jaxnas.strategies.mixing import partial_channels, random_part, rotating_part, sampled, weighted_sum
 from jaxnas.strategies.relaxation import edge_normalized, softmax
 
 STEP = jnp.int32(0)
@@ -57,6 +57,24 @@ def test_wrappers_compose(key):
     assert partial_channels(2, partial_channels(2)).width(8) == 2
 
 
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_parts_in_turn_are_mixed_where_they_are(step):
+    x = jnp.arange(1.0, 9.0).reshape(1, 1, 1, 8)
+    rotating = partial_channels(4, part=rotating_part)
+    y = rotating.mix(OPS, jnp.asarray([3.0, 1.0]), x, jax.random.key(0), jnp.int32(step))  # doubles what it mixes
+    expected = np.arange(1.0, 9.0).reshape(4, 2)
+    expected[step % 4] *= 2
+    np.testing.assert_array_equal(y[0, 0, 0], expected.T.ravel())
+
+
+def test_random_parts_are_all_drawn(key):
+    x = jnp.ones((1, 1, 1, 8))
+    random = jax.vmap(lambda k: partial_channels(4, part=random_part).mix(OPS, jnp.asarray([3.0, 1.0]), x, k, STEP))
+    drawn = np.asarray(random(jax.random.split(key, 64)))[:, 0, 0, 0].reshape(64, 2, 4).sum(1) / 2
+    np.testing.assert_array_equal(drawn.sum(1), 5)  # one part of four is doubled
+    assert set(drawn.argmax(1)) == {0, 1, 2, 3}
+
+
 @pytest.mark.parametrize("divisor", [3, 0, 5])
 def test_channels_that_do_not_divide_are_refused(divisor):
     with pytest.raises(ValueError, match=f"partial_channels.{divisor}. on an edge with 16 channels: choose a divisor"):
@@ -76,9 +94,10 @@ def test_edges_into_a_node_weigh_one_together(key):
         np.testing.assert_array_equal(gates.edges, sampled_gates[cell].edges)
 
 
-def test_alpha_and_beta_rest_and_then_move(key):
+@pytest.mark.parametrize("row", [pc_darts, pc_darts_imagenet])
+def test_alpha_and_beta_rest_and_then_move(key, row):
     space = s2(channels=4, layers=3, image=(8, 8, 3))
-    search = bind(pc_darts(10, rest=2), space)
+    search = bind(row(10, rest=2), space)
     state, step = search.init(key), jax.jit(search.step)
     batch = Batch(jax.random.normal(key, (8, 8, 8, 3)), jnp.arange(8) % 10)
     first = state.bilevel.alpha

@@ -56,17 +56,39 @@ def sampled() -> Mixing:
     return Mixing(lambda channels: channels, mix)
 
 
-def partial_channels(divisor: int, inner: Mixing | None = None) -> Mixing:
-    """The partial connections of PC-DARTS: the first C/K channels are mixed, the others pass by.
+Part = Callable[[Array, Array, int], Array | int]  # (key, step, K) -> which of K parts of the channels is mixed
 
-        y = shuffle_K([inner(x[..., :C/K]), x[..., C/K:]])
+
+def first_part(key: Array, step: Array, parts: int) -> int:
+    """The first channels, always: the official PC-DARTS."""
+    del key, step, parts
+    return 0
+
+
+def random_part(key: Array, step: Array, parts: int) -> Array:
+    """A part drawn anew for every edge at every pass: nearest to the paper's sampled mask. Our variant."""
+    del step
+    return jax.random.randint(key, (), 0, parts)
+
+
+def rotating_part(key: Array, step: Array, parts: int) -> Array:
+    """The parts in turn, one for each step. Our variant."""
+    del key
+    return step % parts
+
+
+def partial_channels(divisor: int, inner: Mixing | None = None, part: Part = first_part) -> Mixing:
+    """The partial connections of PC-DARTS: C/K channels are mixed, the others pass by.
+
+        y = shuffle_K([inner(x[..., :C/K]), x[..., C/K:]])    for the first part; another one is mixed in its place
 
     On strided edges the others are halved by 2x2 maxima. The shuffle spreads the mixed channels: channel g C/K + c of
     the concatenation becomes channel c K + g, so that the next edge mixes others.
 
     Args:
       divisor: K; must divide the channels of every edge.
-      inner: how the first channels are mixed; a weighted sum unless given.
+      inner: how these channels are mixed; a weighted sum unless given.
+      part: which of the K parts; `first_part` (official), `random_part` or `rotating_part`.
 
     Raises:
       ValueError: channels that K does not divide, where the supernet is built.
@@ -87,12 +109,19 @@ def partial_channels(divisor: int, inner: Mixing | None = None) -> Mixing:
 
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
         some = x.shape[-1] // divisor
+        behind = part(jax.random.fold_in(key, divisor), step, divisor) * some
+        x = _rolled(x, -behind)
         mixed, rest = inner.mix(ops, gates, x[..., :some], key, step), x[..., some:]
         rest = rest if mixed.shape[1:3] == x.shape[1:3] else _halved(rest)
-        y = jnp.concatenate([mixed, rest], -1)
+        y = _rolled(jnp.concatenate([mixed, rest], -1), behind)
         return y.reshape(*y.shape[:-1], divisor, some).swapaxes(-1, -2).reshape(y.shape)
 
     return Mixing(width, mix)
+
+
+def _rolled(x: Array, by: Array | int) -> Array:
+    """Channels turned by so many places; nothing to do for the literal 0."""
+    return x if isinstance(by, int) and by == 0 else jnp.roll(x, by, -1)
 
 
 def _halved(x: Array) -> Array:

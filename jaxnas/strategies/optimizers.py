@@ -20,6 +20,38 @@ def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedu
     return lambda step: end + curve(step // every)
 
 
+def stairs(by_epoch: optax.Schedule, every: int) -> optax.Schedule:
+    """A schedule of whole epochs, read at steps: by_epoch(step // every), with `every` the steps of an epoch."""
+    return lambda step: by_epoch(step // every)
+
+
+def warmed_up(schedule: optax.Schedule, every: int, epochs: int = 5) -> optax.Schedule:
+    """The first epochs at a fraction of the rate: schedule(step) * min(1, (e + 1) / epochs) with e = step // every.
+
+    Reference: yuhuixu1993/PC-DARTS `train_search_imagenet.py`, for batches above 256.
+    """
+    return lambda step: schedule(step) * jnp.minimum(1.0, (step // every + 1) / epochs)
+
+
+def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
+    """Linear decay by epoch, its last value spread over a tail: ImageNet networks of P-DARTS and PC-DARTS.
+
+        rate (E - T - e) / (E - T)    while more than T epochs are left, then    rate (E - e) / (T (E - T))
+
+    Args:
+      rate: at the first epoch.
+      epochs: E; more than the tail.
+      tail: T.
+
+    Reference: chenxin061/pdarts `train_imagenet.py`.
+    """
+    if epochs <= tail:
+        raise ValueError(f"epochs={epochs}: give more than the {tail} of the tail.")
+    left = lambda epoch: epochs - epoch
+    most = lambda epoch: jnp.where(left(epoch) > tail, left(epoch) - tail, left(epoch) / tail)
+    return lambda epoch: rate * most(epoch) / (epochs - tail)
+
+
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
