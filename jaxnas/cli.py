@@ -1,4 +1,4 @@
-"""The command line: `jaxnas search | draw | info`.
+"""The command line: `jaxnas search | draw | info | methods`.
 
 Where in the river: the outermost shore. Names become values here and nowhere else.
 """
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas import augmentation, drawing, folder
+from jaxnas import augmentation, drawing, folder, table
 from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
@@ -178,14 +178,29 @@ def info(
     _show_cost(console, f"network of this {genotype.space} genotype", built, genotype_cost(genotype, built))
 
 
+@app.command()
+def methods(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a document, with sources and deviations.")] = False,
+) -> None:
+    """The table of methods: what fills each slot."""
+    if markdown:
+        typer.echo(table.markdown(), nl=False)
+        return
+    found = table.rows()
+    shown = Table("method", *found[0].slots, show_lines=True)
+    for one in found:
+        shown.add_row(one.name, *one.slots.values())
+    Console().print(shown)
+
+
 def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:
-    table = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
+    shown = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
     for name, cost in {**costs, "all": total(costs)}.items():
-        table.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
+        shown.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
     console.print(
         f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
     )
-    console.print(table)
+    console.print(shown)
 
 
 def _genotype(what: str) -> Genotype:

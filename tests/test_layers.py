@@ -34,6 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "strategies.optimizers": (),
     "strategies.strategy": ("bilevel", *SLOTS),
     "strategies.algorithms": ("bilevel", "hypergradient", "strategies.optimizers", "strategies.strategy", *SLOTS),
+    "table": ("hypergradient", STRATEGIES),
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),

@@ -37,6 +37,7 @@ def darts(
 
     Reference: Liu, Simonyan, Yang 2019, arXiv:1806.09055, algorithm 1; quark0/darts `cnn/train_search.py`,
       `cnn/architect.py`.
+    Checked: official numbers in float64: supernet, both hypergradients, three whole iterations, discretisation.
     Deviates: second order is exact unless `finite_difference` is asked for. The look-ahead has momentum and decay, and
       no clipping, like the official one.
 
@@ -65,7 +66,8 @@ def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int 
       rest: steps before alpha and beta move; 15 of 50 parts of the search unless given.
 
     Reference: Xu et al. 2020, arXiv:1907.05737; yuhuixu1993/PC-DARTS `train_search.py`, `model_search.py`.
-    Deviates: see `partial_channels`.
+    Checked: official numbers in float64: supernet with all gradients, discretisation with beta, schedules, counts.
+    Deviates: like the official code, and unlike the paper, the first channels are taken and none are sampled.
     """
     weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.1, 0.0, steps, every), momentum=0.9, decay=3e-4))
     first = after(steps * 15 // 50 if rest is None else rest)
@@ -84,6 +86,7 @@ def pc_darts_imagenet(steps: int, *, every: int = 1, alpha_rate: float = 6e-3, r
       rest: steps before alpha and beta move; 35 of 50 parts of the search unless given.
 
     Reference: Xu et al. 2020, arXiv:1907.05737, section 4.3; yuhuixu1993/PC-DARTS `train_search_imagenet.py`.
+    Checked: the official learning rates by epoch; the rest shares its code with `pc_darts`.
     Deviates: the official network evaluates every mixture twice; here once. Its stem, which halves the image three
       times, is not built: give the images at the size at which the cells see them.
     """
