@@ -128,6 +128,8 @@ def p_darts_stages(
         2         11      5                          0.4
         3         17      3                          0.7
 
+    What the last stage leaves is decoded: one operation of an edge, never `none`; at most two skips in the normal cell.
+
     Args:
       spaces: one for each stage: `[darts(16, cells) for cells in (5, 11, 17)]`.
       steps: steps in an epoch.

@@ -20,6 +20,8 @@ from jaxnas.strategies.mixing import dropped_skip
 from jaxnas.strategies.optimizers import two_phase
 from jaxnas.strategies.relaxation import softmax
 
+once = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # runs once: compile that fast
+
 
 def full(space: Space, tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Alpha of the operations that are switched on, [E, k], as ours, [E, O]; what is off gets a number to be seen."""
@@ -43,7 +45,7 @@ def stage_network_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
         logits = net.apply(weights, images.image, softmax().mean(alpha, space), key, step)
         return optax.softmax_cross_entropy_with_integer_labels(logits, images.label).mean(), logits
 
-    (value, logits), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(weights, alpha)
+    (value, logits), grads = once(jax.value_and_grad(loss, (0, 1), has_aux=True))(weights, alpha)
     yield close("logits", logits, z["logits"])
     yield close("loss", value, z["loss"])
     for cell in space.cells:
@@ -51,7 +53,7 @@ def stage_network_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
         yield close(f"alpha gradient, {cell}", found[alive].reshape(tables[cell].shape), z[f"garch/alphas_{cell}"])
         yield equal(f"alpha gradient of what is off, {cell}", float(np.abs(found[~alive]).max(initial=0)), 0.0)
     yield from weight_gradients(to_torch(space, grads[0], names=living_ops), z)
-    states = jax.jit(lambda w, a: net.states(w, images.image, softmax().mean(a, space), key, step))(weights, alpha)
+    states = once(lambda w, a: net.states(w, images.image, softmax().mean(a, space), key, step))(weights, alpha)
     yield from cell_outputs(states, z)
 
 
