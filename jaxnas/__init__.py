@@ -49,11 +49,15 @@ from jaxnas.spaces.space import Layer as Layer
 from jaxnas.spaces.space import Space as Space
 from jaxnas.spaces.space import dag as dag
 from jaxnas.stages import Stage as Stage
+from jaxnas.stages import keep_best as keep_best
+from jaxnas.stages import p_darts_stages as p_darts_stages
+from jaxnas.stages import progressive as progressive
 from jaxnas.strategies import decoding as decoding
 from jaxnas.strategies import mixing as mixing
 from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import relaxation as relaxation
 from jaxnas.strategies.algorithms import darts as darts
+from jaxnas.strategies.algorithms import p_darts as p_darts
 from jaxnas.strategies.algorithms import pc_darts as pc_darts
 from jaxnas.strategies.algorithms import pc_darts_imagenet as pc_darts_imagenet
 from jaxnas.strategies.strategy import Strategy as Strategy

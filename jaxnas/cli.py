@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -27,9 +27,9 @@ from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
-from jaxnas.stages import Stage
+from jaxnas.stages import Stage, p_darts_stages
 from jaxnas.strategies import algorithms
-from jaxnas.strategies.decoding import Decode, argmax_edges, top_edges
+from jaxnas.strategies.decoding import Decode, argmax_edges
 from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
@@ -46,15 +46,15 @@ class SpaceChoice(NamedTuple):
 
     make: Callable[..., Space]  # (channels, depth, classes, image=)
     network: Callable[..., Space]  # the same sizes, for a genotype
-    decode: Callable[[], Decode]
+    decode: Callable[[Decode], Decode]  # the row's rule -> the rule for this space
     depth: int  # of the default search: cells, or cells for each stage
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
 
 
-_DARTS = (darts_network, top_edges, 5, (36, 20))
+_DARTS = (darts_network, lambda rule: rule, 5, (36, 20))
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5)),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, (16, 5)),
     "s1": SpaceChoice(s1, *_DARTS),
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
@@ -66,9 +66,13 @@ STRATEGIES: dict[
     "darts": partial(algorithms.darts, hypergradient=unrolled),
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
+    "p-darts": algorithms.p_darts,
     "pc-darts": algorithms.pc_darts,
     "pc-darts-imagenet": algorithms.pc_darts_imagenet,
 }
+# strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
+STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
+GROWTH = (1, 2.2, 3.4)  # depths of the stages in parts of the first: 5, 11, 17 cells
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
@@ -76,7 +80,7 @@ _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
-_DEPTH = "Cells (darts, s1 to s4) or cells for each stage (nas_bench_201)."
+_DEPTH = "Cells (darts, s1 to s4) or cells for each width (nas_bench_201); p-darts goes on to 2.2 and 3.4 times that."
 
 
 @app.command()
@@ -85,7 +89,7 @@ def search(
     space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
     dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Length of the search; the learning rate follows it.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the search, or of each of its stages.")] = 10,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,
     channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
     depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
@@ -108,22 +112,25 @@ def search(
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
-    built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
+    make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])
+    spaces = [make(channels, round(depth * part)) for part in (GROWTH if strategy in STAGES else (1,))]
     steps = steps_per_epoch(len(parts.train.label), batch)
     rate = alpha_rate or (3e-4 if epochs * steps >= SHORT else 3e-3)
+    stages = _stages(strategy, row, spaces, steps, epochs, rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()
     console.print(
         f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
-        f"{total(supernet_cost(built)).parameters:,} weights, {len(built.skeleton)} layers, "
-        f"{epochs} epochs of {steps} steps, alpha's rate {rate:g}; {_device()}.",
+        f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, "
+        f"{epochs} epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
+        f"alpha's rate {rate:g}; {_device()}.",
         soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
         run(
-            [Stage(row(epochs * steps, every=steps, alpha_rate=rate).replace(decode=chosen.decode()), epochs)],
-            built,
+            [stage._replace(strategy=_decoding(stage.strategy, chosen)) for stage in stages],
+            spaces[0],
             parts,
             jax.random.key(seed),
             out=out,
@@ -136,6 +143,16 @@ def search(
     except KeyboardInterrupt:
         console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
+
+
+def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
+    if name in STAGES:
+        return STAGES[name](spaces, steps, epochs, alpha_rate=rate)
+    return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+
+
+def _decoding(strategy: Strategy, chosen: SpaceChoice) -> Strategy:
+    return strategy.replace(decode=chosen.decode(strategy.decode))
 
 
 @app.command()

@@ -6,7 +6,7 @@ PyTorch only to read a `.pt` file. Official layouts: convolutions [out, in, kh, 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -29,6 +29,9 @@ class Entry(NamedTuple):
     position: tuple[int, ...]  # index in the stacked array
     rows: int | None = None  # input channels that exist, where the kernel is padded
 
+
+# (space, cell type, layer, edge, column of alpha) -> what stands before the name inside an operation
+EdgeName = Callable[[Space, str, int, int, int], str]
 
 _BATCH_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
@@ -67,10 +70,26 @@ def official_name(module: nn.Module, path: tuple[str, ...]) -> str:
     return f"{inside[owner]}.{_LEAVES[path[-1]]}"
 
 
-def entries(space: Space, mixing: Mixing | None = None) -> Iterator[Entry]:
+def all_ops(space: Space, cell: str, layer: int, edge: int, op: int) -> str:
+    """As in quark0/darts for spaces with two cell inputs, and in AutoDL-Projects for NAS-Bench-201."""
+    del cell
+    if space.inputs == 2:
+        return f"cells.{layer}._ops.{edge}._ops.{op}."
+    source, target = space.edges[edge]
+    return f"cells.{layer}.edges.{target}<-{source}.{op}."
+
+
+def living_ops(space: Space, cell: str, layer: int, edge: int, op: int) -> str:
+    """As in the stages of chenxin061/pdarts, which count only the operations that are alive on an edge."""
+    return f"cells.{layer}.cell_ops.{edge}.m_ops.{space.mask(cell)[edge, :op].sum()}."
+
+
+def entries(space: Space, mixing: Mixing | None = None, names: EdgeName = all_ops) -> Iterator[Entry]:
     """Every official parameter of a space's search network with its place in our weights.
 
-    Names are those of quark0/darts for spaces with two cell inputs, and of AutoDL-Projects for NAS-Bench-201.
+    Args:
+      space, mixing: as for `supernet`.
+      names: how the code in question names the operations of an edge.
     """
     shapes = jax.eval_shape(supernet(space, mixing).init, jax.random.key(0))
     stem, head = space.stem(features=space.stem_channels), space.head(classes=space.classes)
@@ -80,7 +99,7 @@ def entries(space: Space, mixing: Mixing | None = None) -> Iterator[Entry]:
         if isinstance(part, Cells):
             yield from _inputs(space, part, tree["inputs"], path)
             for r, run in enumerate(part.runs):
-                yield from _edges(space, part, run, tree["edges"][r], (*path, "edges", r))
+                yield from _edges(space, part, run, tree["edges"][r], (*path, "edges", r), names)
         else:
             block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
             yield from _fixed(tree, path, block, f"cells.{part.layers[0]}.")
@@ -112,37 +131,34 @@ def _inputs(space: Space, part: Cells, tree, path: tuple) -> Iterator[Entry]:
                 yield Entry(name, (*path, "inputs", which, *leaf), (i,), rows)
 
 
-def _edges(space: Space, part: Cells, run: EdgeRun, tree, path: tuple) -> Iterator[Entry]:
+def _edges(space: Space, part: Cells, run: EdgeRun, tree, path: tuple, names: EdgeName) -> Iterator[Entry]:
     for op, (name, factory) in enumerate(space.ops):
         alive = [edge for edge, on in zip(run.edges, run.alive[:, op], strict=True) if on]
         for leaf in _leaves(tree.get(name, {})):
             inside = official_name(factory(stride=run.stride), leaf)
             for i, layer in enumerate(part.layers):
                 for j, edge in enumerate(alive):
-                    yield Entry(_edge_name(space, layer, edge, op) + inside, (*path, name, *leaf), (i, j))
+                    before = names(space, part.cell, layer, edge, op)
+                    yield Entry(before + inside, (*path, name, *leaf), (i, j))
 
 
-def _edge_name(space: Space, layer: int, edge: int, op: int) -> str:
-    if space.inputs == 2:
-        return f"cells.{layer}._ops.{edge}._ops.{op}."
-    source, target = space.edges[edge]
-    return f"cells.{layer}.edges.{target}<-{source}.{op}."
-
-
-def from_torch(space: Space, tensors: Mapping[str, np.ndarray], mixing: Mixing | None = None) -> Weights:
+def from_torch(
+    space: Space, tensors: Mapping[str, np.ndarray], mixing: Mixing | None = None, names: EdgeName = all_ops
+) -> Weights:
     """Official parameters, by name, as our weights; the type of the numbers is kept.
 
     Args:
       space: the space of that network, of the same size.
       tensors: {official name: array}. A leading "module." and running statistics are passed over.
       mixing: the mixing of the strategy, where it changes widths.
+      names: how the code in question names the operations of an edge: `all_ops` or `living_ops`.
 
     Raises:
       ValueError: where names are missing or left over, or a shape differs; names some of them.
     """
     given = {name.removeprefix("module."): np.asarray(t) for name, t in tensors.items()}
     given = {name: t for name, t in given.items() if not name.endswith(_BATCH_NORM_BUFFERS)}
-    table = tuple(entries(space, mixing))
+    table = tuple(entries(space, mixing, names))
     _check_names({entry.name for entry in table}, set(given), space)
     shapes = jax.eval_shape(supernet(space, mixing).init, jax.random.key(0))
     dtype = next(iter(given.values())).dtype
@@ -159,10 +175,13 @@ def from_torch(space: Space, tensors: Mapping[str, np.ndarray], mixing: Mixing |
     return weights
 
 
-def to_torch(space: Space, weights: Weights, mixing: Mixing | None = None) -> dict[str, np.ndarray]:
+def to_torch(
+    space: Space, weights: Weights, mixing: Mixing | None = None, names: EdgeName = all_ops
+) -> dict[str, np.ndarray]:
     """Our weights (or gradients, or momenta of their shape) under the official names and in official layout."""
     weights = jax.tree.map(np.asarray, weights)
-    return {entry.name: _theirs(entry, _at(weights, entry.path)[entry.position]) for entry in entries(space, mixing)}
+    table = entries(space, mixing, names)
+    return {entry.name: _theirs(entry, _at(weights, entry.path)[entry.position]) for entry in table}
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:

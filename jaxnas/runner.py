@@ -98,6 +98,8 @@ def run(
     out, console, began = Path(out), console or Console(), time.perf_counter()
     config = {**(settings or {}), **describe(space), "batch": batch, "split": data.digest}
     config["epochs"] = [stage.epochs for stage in stages]
+    if any(stage.settings for stage in stages):
+        config["stages"] = [dict(stage.settings) for stage in stages]
     with folder.explained(out):
         (folder.check_same if resume else folder.claim)(out, config)
         records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
@@ -113,7 +115,7 @@ def run(
         search = bind(stage.strategy, space, augment=augment)
         program, state = _prepare(job, search, index, mine, seconds)
         state = _run_stage(job, search, program, state, space, stage, index, records, seconds)
-        scores = jax.device_get(search.scores(state))
+        scores = _scores_after(out, len(records))  # as a resumed run will find them
     genotype = search.genotype(state)
     with folder.explained(out):
         pictures = folder.draw(out, space, records)
@@ -209,7 +211,7 @@ def peak_memory() -> int:
 
 
 def _scores_after(out: Path, epoch: int) -> CellGates:
-    """The scores at the end of an epoch, from disk; edge gates are folded into them."""
+    """The scores at the end of an epoch, from disk, where gates of edges are not kept: they are ones."""
     tables = {cell: table[epoch - 1] for cell, table in folder.read_scores(out).items()}
     return {cell: Gates(table, table[:, 0] * 0 + 1) for cell, table in tables.items()}
 
@@ -222,6 +224,8 @@ def _last_words(error: Diverged, out: Path, epoch: int) -> str:
 
 
 def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
+    if stages:
+        stages[0].reshape(space, None)  # says what does not fit before anything is written
     for name, half in (("train", data.train), ("valid", data.valid)):
         shape = tuple(half.image.shape[1:])
         if shape != space.image:

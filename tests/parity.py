@@ -14,6 +14,7 @@ import jax
 from parity_architect import architect_file
 from parity_lines import Line, Tensors, load
 from parity_networks import operations_file, supernet_file
+from parity_progressive import chains_file, skip_dropout_lines, stage_network_file
 from parity_tables import counts_file, darts_decoding_file, nas_bench_decoding_file, schedules_file
 
 
@@ -23,7 +24,8 @@ def compare(path: Path) -> Iterator[Line]:
     if path.suffix == ".json":
         kinds = {
             "search_networks": counts_file,
-            "cosine_lr": schedules_file,
+            "cosine_lr": all_schedules,
+            "num_to_drop": chains_file,
             "primitives": darts_decoding_file,
             "edge_order": nas_bench_decoding_file,
         }
@@ -36,12 +38,19 @@ def compare(path: Path) -> Iterator[Line]:
     yield from kind(data)
 
 
+def all_schedules(data: Mapping) -> Iterator[Line]:
+    yield from schedules_file(data)
+    yield from skip_dropout_lines(data.get("PDARTS_skip_dropout", {}))
+
+
 def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
     source = meta.get("source", "")
     if "Architect" in source:
         return lambda z: architect_file(z, meta, folder)
     if "operations.py" in source and "quark0" in source:
         return operations_file
+    if "pdarts" in source:
+        return lambda z: stage_network_file(z, meta)
     if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS")):
         return lambda z: supernet_file(z, meta)
     return None

@@ -10,8 +10,9 @@ import optax
 
 from jaxnas.bilevel import after, alternating
 from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
-from jaxnas.strategies.mixing import partial_channels
-from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam, warmed_up
+from jaxnas.strategies.decoding import limit_skips
+from jaxnas.strategies.mixing import dropped_skip, partial_channels, weighted_sum
+from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam, two_phase, warmed_up
 from jaxnas.strategies.relaxation import edge_normalized, softmax
 from jaxnas.strategies.strategy import Strategy
 
@@ -95,3 +96,31 @@ def pc_darts_imagenet(steps: int, *, every: int = 1, alpha_rate: float = 6e-3, r
     alpha = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
     solver = alternating(weights, alpha, when=after(steps * 35 // 50 if rest is None else rest))
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(2))
+
+
+def p_darts(
+    steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int | None = None, skip_dropout: float = 0.0
+) -> Strategy:
+    """One stage of P-DARTS (`p_darts_stages` has all three): dropout behind skips, and few of them in the end.
+
+        alpha   <-  Adam on grad_alpha L_valid(w, alpha), from step `rest` on
+        weights <-  SGD on grad_w L_train(w, alpha)
+
+    First order, both gradients clipped at norm 5. Made for batches of 96, or 64 in 12 GB.
+
+    Args:
+      steps: length of the stage; the learning rate falls from 0.025 to 0 along a cosine.
+      every: steps in an epoch: the learning rate and the dropout change so often.
+      alpha_rate: learning rate of alpha.
+      rest: steps before alpha moves; 10 of 25 parts of the stage, in whole epochs, unless given.
+      skip_dropout: the rate of `two_phase`.
+
+    Reference: Chen et al. 2019, arXiv:1904.12760; chenxin061/pdarts `train_search.py`.
+    Deviates: see `limit_skips`.
+    """
+    rest = steps * 10 // 25 // every * every if rest is None else rest
+    sgd = heavy_ball(cosine(0.025, 0.0, steps, every), momentum=0.9, decay=3e-4)
+    adam = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
+    solver = alternating(optax.chain(clip_norm(5.0), sgd), adam, when=after(rest))
+    mixing = dropped_skip(two_phase(skip_dropout, steps, rest, every)) if skip_dropout else weighted_sum()
+    return Strategy(solver=solver, mixing=mixing, decode=limit_skips(2))

@@ -3,12 +3,14 @@
 Where in the river: the way out, on the host. Knows gates and the space; no weights, images or keys.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxnas.spaces.genotype import Choice, Genotype
-from jaxnas.spaces.space import CellGates, Space
+from jaxnas.spaces.space import CellGates, Gates, Space
 
 Decode = Callable[[CellGates, Space], Genotype]
 
@@ -56,6 +58,61 @@ def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
         return _genotype(space, cell)
 
     return decode
+
+
+def in_edge_order(inner: Decode) -> Decode:
+    """The same choices, listed in the order of the space's edges."""
+
+    def decode(scores: CellGates, space: Space) -> Genotype:
+        found, place = inner(scores, space), lambda choice: space.edges.index(choice[1:])
+        cells = tuple((name, tuple(sorted(choices, key=place))) for name, choices in found.cells)
+        return dataclasses.replace(found, cells=cells)
+
+    return decode
+
+
+def limit_skips(most: int, inner: Decode | None = None, *, op: str = "skip_connect", cell: str = "normal") -> Decode:
+    """At most so many skips in one cell: while there are more, the weakest gets score 0 and all is chosen again.
+
+    Args:
+      most: skips allowed; the authors of P-DARTS take 2.
+      inner: what chooses; the two best edges of each node, in order of the edges, unless given.
+      op: name of the skip.
+      cell: the type of cell that is restricted.
+
+    Raises:
+      ValueError: a space without this cell; or skips that must stay, where nothing else is alive. Both when called.
+
+    Reference: Chen et al. 2019 (P-DARTS), arXiv:1904.12760, section 3.3; chenxin061/pdarts `train_search.py`.
+    Deviates: among equal edges the first is kept, not the last.
+    """
+    inner = inner or in_edge_order(top_edges())
+    if most < 0:
+        raise ValueError(f"limit_skips({most}): allow 0 skips or more.")
+
+    def decode(scores: CellGates, space: Space) -> Genotype:
+        if cell not in space.cells:
+            raise ValueError(f"limit_skips(cell={cell!r}): the space {space.name!r} has {', '.join(space.cells)}.")
+        found = inner(scores, space)
+        while found.count(op, cell) > most:
+            chosen = sorted(space.edges.index(choice[1:]) for choice in found.edges(cell) if choice.op == op)
+            scores = {**scores, cell: _without_weakest(scores[cell], chosen, space.op_names.index(op), most)}
+            found = inner(scores, space)
+        return found
+
+    return decode
+
+
+def _without_weakest(gates: Gates, chosen: list[int], op: int, most: int) -> Gates:
+    """Gates in which the weakest chosen skip, first in order at ties, is 0."""
+    ops: Any = np.array(gates.ops)
+    strength = (ops[:, op] * np.asarray(gates.edges))[chosen]
+    if not strength.any():
+        raise ValueError(
+            f"limit_skips({most}): {len(chosen)} skips have no other operation beside them; allow as many."
+        )
+    ops[chosen[int(np.where(strength > 0, strength, np.inf).argmin())], op] = 0
+    return gates._replace(ops=ops)
 
 
 def _table(scores: CellGates, space: Space, cell: str, never: tuple[str, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ flax, and not which algorithm it serves.
 """
 
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from operator import add
 from typing import NamedTuple
@@ -122,6 +122,36 @@ def partial_channels(divisor: int, inner: Mixing | None = None, part: Part = fir
 def _rolled(x: Array, by: Array | int) -> Array:
     """Channels turned by so many places; nothing to do for the literal 0."""
     return x if isinstance(by, int) and by == 0 else jnp.roll(x, by, -1)
+
+
+def dropped_skip(rate: Callable[[Array], Array], inner: Mixing | None = None, op: str = "skip_connect") -> Mixing:
+    """Elementwise dropout behind the skips that keep the size of their input; strided ones pass whole.
+
+        skip(x)  ->  m skip(x) / (1 - p),    m ~ Bernoulli(1 - p) for each number,    p = rate(step)
+
+    Args:
+      rate: p >= 0 and below 1 at every step, as a schedule.
+      inner: how the candidates are mixed; a weighted sum unless given.
+      op: name of the skip.
+
+    Reference: Chen et al. 2019 (P-DARTS), arXiv:1904.12760, section 3.3; chenxin061/pdarts `model_search.py`.
+    """
+    inner = inner or weighted_sum()
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        p = jnp.asarray(rate(step), jnp.result_type(float))
+        drop = partial(_drop, p, jax.random.fold_in(key, 1))
+        wrapped = {name: partial(drop, apply) if name == op else apply for name, apply in ops.items()}
+        return inner.mix(wrapped, gates, x, key, step)
+
+    return Mixing(inner.width, mix)
+
+
+def _drop(p: Array, key: Array, apply: Op, x: Array, gate: Array) -> Array:
+    y = apply(x, gate)
+    if y.shape != x.shape:
+        return y
+    return jnp.where(jax.random.bernoulli(key, 1 - p, y.shape), y / (1 - p).astype(y.dtype), 0)
 
 
 def _halved(x: Array) -> Array:

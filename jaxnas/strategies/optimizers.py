@@ -52,6 +52,32 @@ def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
     return lambda epoch: rate * most(epoch) / (epochs - tail)
 
 
+def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Schedule:
+    """A dropout that falls twice: along a line while alpha rests, then from the full rate again, exponentially.
+
+        p = rate (E - e - 1) / E      for e < R        with e = step // every, E = steps / every, R = rest / every
+        p = rate exp(-0.2 (e - R))    from R on
+
+    Args:
+      rate: at least 0 and below 1.
+      steps: length of the stage.
+      rest: steps of the first phase.
+      every: steps in an epoch.
+
+    Reference: Chen et al. 2019, arXiv:1904.12760; chenxin061/pdarts `train_search.py` (E = 25, R = 10).
+    """
+    if not 0 <= rate < 1 or steps < 1 or every < 1:
+        raise ValueError(f"two_phase({rate}, {steps}, every={every}): give a rate in [0, 1), steps and every above 0.")
+    epochs = -(-steps // every)
+
+    def schedule(step):
+        passed = lambda since: (jnp.asarray(step - since) // every).astype(jnp.result_type(float))
+        line, fall = (epochs - passed(0) - 1) / epochs, jnp.exp(-0.2 * passed(rest))
+        return rate * jnp.where(step < rest, line, fall)
+
+    return schedule
+
+
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
