@@ -26,10 +26,11 @@ from jaxnas.runner import environment, run
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.nasnet import nasnet, nasnet_frc, nasnet_frc_network, nasnet_network
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies import algorithms
-from jaxnas.strategies.decoding import Decode, argmax_edges, top_edges
+from jaxnas.strategies.decoding import Decode, argmax_edges
 from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
@@ -46,15 +47,19 @@ class SpaceChoice(NamedTuple):
 
     make: Callable[..., Space]  # (channels, depth, classes, image=)
     network: Callable[..., Space]  # the same sizes, for a genotype
-    decode: Callable[[], Decode]
+    decode: Decode | None  # where its genotypes have a form of their own; else the strategy's
     depth: int  # of the default search: cells, or cells for each stage
+    searched: int  # the same in the papers' search, of 16 channels
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
 
 
-_DARTS = (darts_network, top_edges, 5, (36, 20))
+_DARTS = (darts_network, None, 5, 8, (36, 20))
+_NASNET = (None, 1, 2, (36, 6))
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5)),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges(), 1, 5, (16, 5)),
+    "nasnet": SpaceChoice(nasnet, nasnet_network, *_NASNET),
+    "nasnet-frc": SpaceChoice(nasnet_frc, nasnet_frc_network, *_NASNET),
     "s1": SpaceChoice(s1, *_DARTS),
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
@@ -67,6 +72,7 @@ STRATEGIES: dict[
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
     "pc-darts": algorithms.pc_darts,
+    "gdas": algorithms.gdas,
 }
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
@@ -75,7 +81,7 @@ _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
-_DEPTH = "Cells (darts, s1 to s4) or cells for each stage (nas_bench_201)."
+_DEPTH = "Cells (darts, s1 to s4) or cells for each stage (the other spaces)."
 
 
 @app.command()
@@ -110,6 +116,7 @@ def search(
     built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
     steps = steps_per_epoch(len(parts.train.label), batch)
     rate = alpha_rate or (3e-4 if epochs * steps >= SHORT else 3e-3)
+    made = row(epochs * steps, every=steps, alpha_rate=rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()
     console.print(
@@ -121,7 +128,7 @@ def search(
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
         run(
-            [Stage(row(epochs * steps, every=steps, alpha_rate=rate).replace(decode=chosen.decode()), epochs)],
+            [Stage(made.replace(decode=chosen.decode or made.decode), epochs)],
             built,
             parts,
             jax.random.key(seed),
@@ -167,9 +174,7 @@ def info(
     chosen = _named(SPACES, genotype.space if genotype else space, "space")
     image = (side, side, 3)
     if genotype is None:
-        built = chosen.make(
-            channels or 16, depth or (8 if chosen.make is not nas_bench_201 else 5), classes, image=image
-        )
+        built = chosen.make(channels or 16, depth or chosen.searched, classes, image=image)
         _show_cost(console, f"supernet of {space}", built, supernet_cost(built))
         return
     width, layers = channels or chosen.official[0], depth or chosen.official[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from parity_architect import architect_file
 from parity_lines import Line, Tensors, load
-from parity_networks import operations_file, supernet_file
+from parity_networks import conventions_file, operations_file, supernet_file
 from parity_tables import counts_file, darts_decoding_file, nas_bench_decoding_file, schedules_file
 
 
@@ -40,9 +40,11 @@ def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
     source = meta.get("source", "")
     if "Architect" in source:
         return lambda z: architect_file(z, meta, folder)
-    if "operations.py" in source and "quark0" in source:
+    if "derived" in meta and "modes" in meta:
+        return lambda z: conventions_file(z, meta, folder)
+    if "operations.py" in source:
         return operations_file
-    if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS")):
+    if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS", "GDAS")):
         return lambda z: supernet_file(z, meta)
     return None
 

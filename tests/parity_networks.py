@@ -1,23 +1,33 @@
 """One forward and backward pass of a whole supernet, and every operation alone."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from parity_lines import Line, Tensors, batch, close, equal, part
+from parity_lines import Line, Tensors, batch, beside, close, equal, load, part
 
 from jaxnas.interop import from_torch, official_name, to_torch
 from jaxnas.spaces import ops
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.spaces.nasnet import nasnet
 from jaxnas.spaces.networks import init_module, supernet
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.mixing import partial_channels, weighted_sum
-from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
+from jaxnas.strategies.mixing import (
+    Mixing,
+    broadcast,
+    partial_channels,
+    selected_only,
+    straight_through,
+    weighted_sum,
+)
+from jaxnas.strategies.relaxation import Normalized, edge_normalized, hard_gates, softmax
 
 
 def space_of(meta: Mapping, z: Tensors) -> Space:
@@ -26,29 +36,53 @@ def space_of(meta: Mapping, z: Tensors) -> Space:
     classes = z["logits"].shape[1]
     if "max_nodes" in meta:
         return nas_bench_201(meta["C"], meta["N"], classes, image=image)
-    return darts(meta["C"], meta["layers"], classes, image=image)
+    if "layers" in meta:
+        return darts(meta["C"], meta["layers"], classes, image=image)
+    return nasnet(meta["C"], meta["N"], classes, image=image)
 
 
 def alphas_of(space: Space, z: Tensors, prefix: str) -> dict[str, np.ndarray] | Normalized:
     """Alpha (or its gradient) by cell type; with beta where the file has it."""
     if space.cells == ("cell",):
         return {"cell": z[prefix + "arch_parameters"]}
+    if prefix + "arch_normal_parameters" in z:
+        return {cell: z[f"{prefix}arch_{cell}_parameters"] for cell in space.cells}
     ops, edges = ({cell: z.get(f"{prefix}{kind}_{cell}") for cell in space.cells} for kind in ("alphas", "betas"))
     return ops if edges["normal"] is None else Normalized(ops, edges)
+
+
+def noise_of(space: Space, z: Tensors, prefix: str = "") -> dict[str, jax.Array]:
+    """Gumbel noise by cell type, from the exponential noise that the official code draws."""
+    names = {cell: "exp_noise" if space.cells == ("cell",) else f"exp_noise/{cell}" for cell in space.cells}
+    return {cell: -jnp.log(jnp.asarray(z[prefix + name])) for cell, name in names.items()}
+
+
+def drawn(space: Space, noise: Mapping, tau: float) -> Callable:
+    """alpha -> gates of the given noise."""
+    return lambda alpha: {c: hard_gates(noise[c], alpha[c], space.mask(c), jnp.asarray(tau)) for c in space.cells}
+
+
+def arrows_of(space: Space, z: Tensors, meta: Mapping) -> tuple[Mixing, Callable]:
+    """How edges mix in a file, and its alpha -> gates."""
+    if "tau" in meta:
+        mixing = broadcast() if "max_nodes" in meta else selected_only()
+        return mixing, drawn(space, noise_of(space, z), meta["tau"])
+    if "K" in meta:
+        return partial_channels(meta["K"]), lambda alpha: edge_normalized(softmax()).mean(alpha, space)
+    return weighted_sum(), lambda alpha: softmax().mean(alpha, space)
 
 
 def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     """Logits, loss, cell outputs and all gradients of one train-mode pass."""
     space, images = space_of(meta, z), batch(z["x"], z["y"])
-    mixing = partial_channels(meta["K"]) if "K" in meta else weighted_sum()
-    net, relaxation = supernet(space, mixing), edge_normalized(softmax()) if "K" in meta else softmax()
+    mixing, relax = arrows_of(space, z, meta)
+    net = supernet(space, mixing)
     weights = from_torch(space, part(z, "w/"), mixing)
     alpha = jax.tree.map(jnp.asarray, alphas_of(space, z, "arch/"))
     key, step = jax.random.key(0), jnp.int32(0)
 
     def loss(weights, alpha):
-        gates = relaxation.mean(alpha, space)
-        logits = net.apply(weights, images.image, gates, key, step)
+        logits = net.apply(weights, images.image, relax(alpha), key, step)
         return optax.softmax_cross_entropy_with_integer_labels(logits, images.label).mean(), logits
 
     (value, logits), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(weights, alpha)
@@ -58,8 +92,49 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     for (path, found), wanted in zip(jax.tree.leaves_with_path(grads[1]), jax.tree.leaves(theirs), strict=True):
         yield close(f"alpha gradient, {jax.tree_util.keystr(path, simple=True, separator=' ')}", found, wanted)
     yield from weight_gradients(to_torch(space, grads[0], mixing), z)
-    states = jax.jit(lambda w, a: net.states(w, images.image, relaxation.mean(a, space), key, step))(weights, alpha)
+    states = jax.jit(lambda w, a: net.states(w, images.image, relax(a), key, step))(weights, alpha)
     yield from cell_outputs(states, z)
+    if "tau" in meta:
+        yield from draws(space, relax(alpha), noise_of(space, z), alpha, z, meta["tau"])
+
+
+def draws(
+    space: Space, gates: Mapping, noise: Mapping, alpha: Mapping, z: Tensors, tau: float, prefix=""
+) -> Iterator[Line]:
+    """Which operation each edge drew, and from which probabilities."""
+    for cell in space.cells:
+        suffix = "" if space.cells == ("cell",) else f"/{cell}"
+        yield equal(f"{prefix}draw, {cell}", gates[cell].ops.argmax(-1).tolist(), z[f"{prefix}index{suffix}"].tolist())
+        found = jax.nn.softmax((alpha[cell] + noise[cell]) / tau, -1)
+        yield close(f"{prefix}probabilities, {cell}", found, z[f"{prefix}probs{suffix}"])
+
+
+def conventions_file(z: Tensors, meta: Mapping, folder: Path) -> Iterator[Line]:
+    """Hard gates on the DARTS space under the three conventions of their gradient, at several temperatures."""
+    start = load(beside(folder, re.search(r"B_\w+\.npz", meta["note"]).group()))
+    space, images = space_of(json.loads(str(start["__meta__"])), start), batch(start["x"], start["y"])
+    weights = jax.tree.map(jnp.asarray, from_torch(space, part(start, "w/")))
+    alpha = jax.tree.map(jnp.asarray, alphas_of(space, start, "arch/"))
+    mixings = {"selected_only": selected_only(), "broadcast": broadcast(), "full_st": straight_through()}
+    for mode, mixing in mixings.items():
+
+        def loss(weights, alpha, noise, tau, net=supernet(space, mixing)):
+            logits = net.apply(weights, images.image, drawn(space, noise, tau)(alpha), jax.random.key(0), jnp.int32(0))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, images.label).mean(), logits
+
+        compiled = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+        for name in sorted({key.split("/")[0] for key in z if key.startswith("tau")}):
+            tau, noise = float(name.removeprefix("tau")), noise_of(space, z, f"{name}/")
+            (value, logits), (g, slope) = compiled(weights, alpha, noise, tau)
+            yield close(f"{name}, {mode}: logits", logits, z[f"{name}/logits"])
+            yield close(f"{name}, {mode}: loss", value, z[f"{name}/loss"])
+            whole = f"{name}/{mode}/gnorm_total"
+            yield close(f"{name}, {mode}: norm of all weight gradients", optax.tree.norm(g), z[whole])
+            for cell in space.cells:
+                theirs = z[f"{name}/{mode}/garch/{cell}"]
+                yield close(f"{name}, {mode}: alpha gradient, {cell}", slope[cell], theirs)
+            if mode == "selected_only":
+                yield from draws(space, drawn(space, noise, tau)(alpha), noise, alpha, z, tau, f"{name}/")
 
 
 def cell_outputs(states: list, z: Tensors) -> Iterator[Line]:

@@ -10,9 +10,10 @@ import optax
 
 from jaxnas.bilevel import after, alternating
 from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
-from jaxnas.strategies.mixing import partial_channels
-from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam
-from jaxnas.strategies.relaxation import edge_normalized, softmax
+from jaxnas.strategies.decoding import top_pairs
+from jaxnas.strategies.mixing import Mixing, partial_channels, selected_only
+from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam, linear, nesterov
+from jaxnas.strategies.relaxation import edge_normalized, gumbel_hard, softmax
 from jaxnas.strategies.strategy import Strategy
 
 
@@ -71,3 +72,29 @@ def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int 
     first = after(steps * 15 // 50 if rest is None else rest)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3), when=first)
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(4))
+
+
+def gdas(
+    steps: int, *, every: int = 1, alpha_rate: float = 3e-4, convention: Callable[[], Mixing] = selected_only
+) -> Strategy:
+    """GDAS: one operation of each edge runs, drawn anew at each pass; the weights move first.
+
+        weights <-  Nesterov SGD on grad_w L_train(w, h),    h = onehot - stopgradient(p) + p
+        alpha   <-  Adam on grad L_valid(w', h'),            p = softmax((alpha + Gumbel noise) / tau)
+
+    First order. The official batch is 256 on the NASNet space and 64 on NAS-Bench-201, both for 250 epochs.
+
+    Args:
+      steps: length of the search; tau falls from 10 to 0.1, the learning rate from 0.025 to 0.001 along a cosine.
+      every: steps between two changes of both; an epoch of steps gives the official staircases.
+      alpha_rate: learning rate of alpha.
+      convention: what gates that were not drawn learn. The official code has `selected_only` on the NASNet space and
+        `broadcast` on NAS-Bench-201 (whose genotypes want `decode=argmax_edges()`); `straight_through` is neither.
+
+    Reference: Dong and Yang 2019, arXiv:1910.04465; AutoDL-Projects `exps/NAS-Bench-201-algos/GDAS.py`.
+    Deviates: the clip sees weights only; the official one counts alpha's gradient in, that of the move before included.
+    """
+    sgd = nesterov(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=5e-4)
+    solver = alternating(optax.chain(clip_norm(5.0), sgd), l2_adam(alpha_rate, decay=1e-3), weights_first=True)
+    relaxation = gumbel_hard(linear(10.0, 0.1, steps, every))
+    return Strategy(solver=solver, relaxation=relaxation, mixing=convention(), decode=top_pairs(2))
