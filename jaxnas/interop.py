@@ -72,10 +72,10 @@ _INSIDE_AUTODL: dict[type[nn.Module], dict[str, str]] = {  # where it calls thin
     ops.SepConv: {
         f"{part}{i}": f"op_{half}.op.{place}"
         for i, half in ((1, "a"), (2, "b"))
-        for part, place in {"depthwise": 1, "pointwise": 2}.items()
+        for part, place in {"depthwise": 1, "pointwise": 2, "norm": 3}.items()
     },
-    ops.FactorizedReduce: {"even": "convs.0", "odd": "convs.1"},
-    ops.Skip: {"reduce/even": "convs.0", "reduce/odd": "convs.1"},
+    ops.FactorizedReduce: {"even": "convs.0", "odd": "convs.1", "norm": "bn"},
+    ops.Skip: {"reduce/even": "convs.0", "reduce/odd": "convs.1", "reduce/norm": "bn"},
 }
 
 

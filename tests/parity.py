@@ -12,9 +12,11 @@ from pathlib import Path
 
 import jax
 from parity_architect import architect_file
+from parity_draws import conventions_file
 from parity_lines import Line, Tensors, load
-from parity_networks import conventions_file, operations_file, supernet_file
-from parity_tables import counts_file, darts_decoding_file, nas_bench_decoding_file, schedules_file
+from parity_networks import supernet_file
+from parity_operations import operations_file
+from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file, schedules_file
 
 
 def compare(path: Path) -> Iterator[Line]:
@@ -25,7 +27,7 @@ def compare(path: Path) -> Iterator[Line]:
             "search_networks": counts_file,
             "cosine_lr": schedules_file,
             "primitives": darts_decoding_file,
-            "edge_order": nas_bench_decoding_file,
+            "edge_order": autodl_decoding_file,
         }
         kind = next((kinds[key] for key in kinds if key in data), None)
     else:
@@ -43,7 +45,7 @@ def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
     if "derived" in meta and "modes" in meta:
         return lambda z: conventions_file(z, meta, folder)
     if "operations.py" in source:
-        return operations_file
+        return lambda z: operations_file(z, meta)
     if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS", "GDAS")):
         return lambda z: supernet_file(z, meta)
     return None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +12,10 @@ from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.nasnet import nasnet, nasnet_frc
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.decoding import argmax_edges, top_edges
-from jaxnas.strategies.optimizers import cosine
+from jaxnas.strategies.decoding import argmax_edges, top_edges, top_pairs
+from jaxnas.strategies.optimizers import cosine, linear
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
@@ -38,6 +40,25 @@ def darts_decoding_file(data: Mapping) -> Iterator[Line]:
                 yield equal(f"{group} {i}, {cell} outputs", list(ours.concat(cell)), case["genotype"][f"{cell}_concat"])
 
 
+def autodl_decoding_file(data: Mapping) -> Iterator[Line]:
+    """Genotypes of AutoDL-Projects, of the space that the edges tell."""
+    yield from (nas_bench_decoding_file if len(data["edge_order"]) == 6 else nasnet_decoding_file)(data)
+
+
+def nasnet_decoding_file(data: Mapping) -> Iterator[Line]:
+    """The pairs of GDAS, in order; some nodes take both from one edge."""
+    space = nasnet(channels=4, cells_per_stage=1)
+    yield equal("operations", list(space.op_names), data["space"])
+    for group in ("cases", "tie_cases"):
+        for i, case in enumerate(data.get(group, ())):
+            ours = decoded(space, top_pairs(2), {c: case[f"alphas_{c}"] for c in space.cells})
+            for cell in space.cells:
+                found = [[choice.op, choice.source, choice.target] for choice in ours.edges(cell)]
+                pairs = enumerate(case["genotype"][cell], start=2)
+                yield equal(f"{group} {i}, {cell}", found, [[*pair, node] for node, two in pairs for pair in two])
+                yield equal(f"{group} {i}, {cell} outputs", list(ours.concat(cell)), case["genotype"][f"{cell}_concat"])
+
+
 def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
     """Architecture strings of NAS-Bench-201; ties included."""
     space = nas_bench_201(channels=4, cells_per_stage=1)
@@ -50,21 +71,28 @@ def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
 
 
 def schedules_file(data: Mapping) -> Iterator[Line]:
-    """Cosine learning rates by epoch, with one step in an epoch and with seven."""
+    """Cosine learning rates and temperatures by epoch, with one step in an epoch and with seven."""
     for name, theirs in data["cosine_lr"].items():
         ends = re.search(r"\(([\d.]+)->([\d.]+)", name)
-        start, end = (float(x) for x in ends.groups() if x)
-        for each in (1, 7):
-            rate = cosine(start, end, len(theirs) * each, every=each)
-            ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
-            wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
-            yield close(f"cosine {name}, {each} steps an epoch", ours, wanted)
+        yield from stairs(f"cosine {name}", partial(cosine, *(float(x) for x in ends.groups() if x)), theirs)
+    for name, theirs in data.get("GDAS_tau", {}).items():
+        if name != "formula":
+            start, end = (float(x) for x in re.match(r"tau_([\d.]+)_to_([\d.]+)_", name).groups())
+            yield from stairs(f"GDAS {name}", partial(linear, start, end), theirs)
+
+
+def stairs(name: str, schedule: Callable, theirs: list[float]) -> Iterator[Line]:
+    """A schedule of (steps, every=) against one value for each epoch."""
+    for each in (1, 7):
+        value = schedule(len(theirs) * each, every=each)
+        ours = [[value(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
+        yield close(f"{name}, {each} steps an epoch", ours, np.repeat(np.array(theirs)[:, None], len(ours[0]), 1))
 
 
 def counts_file(data: Mapping) -> Iterator[Line]:
     """Parameters and multiply-adds of search networks, in all and by part; and of NAS-Bench-201's children."""
     for name, theirs in data["search_networks"].items():
-        space, width = counted_space(theirs)
+        space, width = counted_space(name, theirs)
         costs = supernet_cost(space, width)
         ours = total(costs)
         yield equal(f"{name}: parameters", ours.parameters, theirs["params_weights"])
@@ -82,9 +110,11 @@ def counts_file(data: Mapping) -> Iterator[Line]:
         yield equal(f"{child['arch']}: multiply-adds", cost.multiply_adds, child["macs"])
 
 
-def counted_space(theirs: Mapping) -> tuple[Space, Callable[[int], int]]:
+def counted_space(name: str, theirs: Mapping) -> tuple[Space, Callable[[int], int]]:
     if "N" in theirs:
-        return nas_bench_201(theirs["C"], theirs["N"], theirs["classes"]), lambda channels: channels
+        two_inputs = nasnet_frc if "frc" in name.lower() else nasnet
+        make = nas_bench_201 if "max_nodes" in theirs else two_inputs
+        return make(theirs["C"], theirs["N"], theirs["classes"]), lambda channels: channels
     space = darts(theirs["C"], theirs["layers"], theirs["classes"])
     if "switches_normal" in theirs:
         space = space.with_alive({cell: theirs[f"switches_{cell}"] for cell in space.cells})

@@ -28,7 +28,7 @@ def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedu
     if steps < 1 or every < 1:
         raise ValueError(f"linear over steps={steps}, held for every={every}: both must be at least 1.")
     line = optax.linear_schedule(start, end, max(1, -(-steps // every) - 1))
-    return lambda step: line(step // every)
+    return lambda step: line(jnp.asarray(step // every, jnp.result_type(float)))
 
 
 def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
