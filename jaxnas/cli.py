@@ -26,6 +26,7 @@ from jaxnas.runner import environment, run
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.nasnet import nasnet, nasnet_frc, nasnet_frc_network, nasnet_network
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage, p_darts_stages
 from jaxnas.strategies import algorithms
@@ -48,13 +49,17 @@ class SpaceChoice(NamedTuple):
     network: Callable[..., Space]  # the same sizes, for a genotype
     decode: Callable[[Decode], Decode]  # the row's rule -> the rule for this space
     depth: int  # of the default search: cells, or cells for each stage
+    searched: int  # the same in the papers' search, of 16 channels
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
 
 
-_DARTS = (darts_network, lambda rule: rule, 5, (36, 20))
+_DARTS = (darts_network, lambda rule: rule, 5, 8, (36, 20))
+_NASNET = (lambda rule: rule, 1, 2, (36, 6))
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, (16, 5)),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5)),
+    "nasnet": SpaceChoice(nasnet, nasnet_network, *_NASNET),
+    "nasnet-frc": SpaceChoice(nasnet_frc, nasnet_frc_network, *_NASNET),
     "s1": SpaceChoice(s1, *_DARTS),
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
@@ -69,6 +74,7 @@ STRATEGIES: dict[
     "p-darts": algorithms.p_darts,
     "pc-darts": algorithms.pc_darts,
     "pc-darts-imagenet": algorithms.pc_darts_imagenet,
+    "gdas": algorithms.gdas,
 }
 # strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
 STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
@@ -80,7 +86,7 @@ _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
-_DEPTH = "Cells (darts, s1 to s4) or cells for each width (nas_bench_201); p-darts goes on to 2.2 and 3.4 times that."
+_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
 
 
 @app.command()
@@ -185,9 +191,7 @@ def info(
     chosen = _named(SPACES, genotype.space if genotype else space, "space")
     image = (side, side, 3)
     if genotype is None:
-        built = chosen.make(
-            channels or 16, depth or (8 if chosen.make is not nas_bench_201 else 5), classes, image=image
-        )
+        built = chosen.make(channels or 16, depth or chosen.searched, classes, image=image)
         _show_cost(console, f"supernet of {space}", built, supernet_cost(built))
         return
     width, layers = channels or chosen.official[0], depth or chosen.official[1]

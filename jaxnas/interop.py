@@ -15,7 +15,8 @@ import numpy as np
 
 from jaxnas.spaces import ops
 from jaxnas.spaces.nas_bench_201 import ResidualReduction
-from jaxnas.spaces.networks import Weights, supernet
+from jaxnas.spaces.nasnet import FixedReduction
+from jaxnas.spaces.networks import Weights, fixed_block, supernet
 from jaxnas.spaces.plan import Cells, EdgeRun, plan
 from jaxnas.spaces.space import Space
 from jaxnas.strategies.mixing import Mixing
@@ -58,25 +59,48 @@ _INSIDE: dict[type[nn.Module], dict[str, str]] = {  # our submodule -> its place
         "downsample": "downsample.1",
     },
     ops.Classifier: {"": "classifier", "NormRelu_0/norm": "lastact.0"},
+    FixedReduction: {
+        "prepare_older_1/conv": "preprocess0.op.1",
+        "prepare_older_2/even": "preprocess0.convs.0",
+        "prepare_older_2/odd": "preprocess0.convs.1",
+        "prepare_x/conv": "preprocess1.op.1",
+        **{
+            f"conv_{which}/{part}": f"ops1.{i}.{place}"
+            for i, which in enumerate(("older", "x"))
+            for part, place in {"row": 1, "column": 2, "pointwise": 5}.items()
+        },
+    },
+}
+_INSIDE_AUTODL: dict[type[nn.Module], dict[str, str]] = {  # where it calls things otherwise than quark0/darts
+    ops.SepConv: {
+        f"{part}{i}": f"op_{half}.op.{place}"
+        for i, half in ((1, "a"), (2, "b"))
+        for part, place in {"depthwise": 1, "pointwise": 2, "norm": 3}.items()
+    },
+    ops.FactorizedReduce: {"even": "convs.0", "odd": "convs.1", "norm": "bn"},
+    ops.Skip: {"reduce/even": "convs.0", "reduce/odd": "convs.1", "reduce/norm": "bn"},
 }
 
 
 def official_name(module: nn.Module, path: tuple[str, ...]) -> str:
     """Official name of a parameter inside its operation: ("depthwise1", "kernel") of a SepConv -> "op.1.weight"."""
-    inside = _INSIDE.get(type(module), {})
-    owner = "/".join(path[:-1])
+    inside, owner = _INSIDE.get(type(module), {}), "/".join(path[:-1])
+    if getattr(module, "bias", False):  # convolutions of a search have biases in AutoDL-Projects only
+        inside = _INSIDE_AUTODL.get(type(module), inside)
     if owner not in inside or path[-1] not in _LEAVES:
         raise ValueError(f"{type(module).__name__} has no official name for its parameter {'/'.join(path)}.")
     return f"{inside[owner]}.{_LEAVES[path[-1]]}"
 
 
 def all_ops(space: Space, cell: str, layer: int, edge: int, op: int) -> str:
-    """As in quark0/darts for spaces with two cell inputs, and in AutoDL-Projects for NAS-Bench-201."""
+    """As in AutoDL-Projects for NAS-Bench-201 and where convolutions have biases, else as in quark0/darts."""
     del cell
-    if space.inputs == 2:
-        return f"cells.{layer}._ops.{edge}._ops.{op}."
     source, target = space.edges[edge]
-    return f"cells.{layer}.edges.{target}<-{source}.{op}."
+    if space.inputs == 1:
+        return f"cells.{layer}.edges.{target}<-{source}.{op}."
+    if getattr(space.preprocess(features=1, stride=1), "bias", False):
+        return f"cells.{layer}.edges.{target - 2}<-{source}._ops.{op}."
+    return f"cells.{layer}._ops.{edge}._ops.{op}."
 
 
 def living_ops(space: Space, cell: str, layer: int, edge: int, op: int) -> str:
@@ -101,7 +125,7 @@ def entries(space: Space, mixing: Mixing | None = None, names: EdgeName = all_op
             for r, run in enumerate(part.runs):
                 yield from _edges(space, part, run, tree["edges"][r], (*path, "edges", r), names)
         else:
-            block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
+            block, _ = fixed_block(space, part)
             yield from _fixed(tree, path, block, f"cells.{part.layers[0]}.")
     yield from _fixed(shapes["head"], ("head",), head, "")
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import jax
 from parity_architect import architect_file
+from parity_draws import conventions_file
 from parity_lines import Line, Tensors, load
-from parity_networks import operations_file, supernet_file
-from parity_progressive import chains_file, skip_dropout_lines, stage_network_file
-from parity_tables import counts_file, darts_decoding_file, nas_bench_decoding_file, schedules_file
+from parity_networks import supernet_file
+from parity_operations import operations_file
+from parity_progressive import chains_file, stage_network_file
+from parity_schedules import schedules_file
+from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file
 
 
 def compare(path: Path) -> Iterator[Line]:
@@ -24,10 +27,10 @@ def compare(path: Path) -> Iterator[Line]:
     if path.suffix == ".json":
         kinds = {
             "search_networks": counts_file,
-            "cosine_lr": all_schedules,
+            "cosine_lr": schedules_file,
             "num_to_drop": chains_file,
             "primitives": darts_decoding_file,
-            "edge_order": nas_bench_decoding_file,
+            "edge_order": autodl_decoding_file,
         }
         kind = next((kinds[key] for key in kinds if key in data), None)
     else:
@@ -38,20 +41,17 @@ def compare(path: Path) -> Iterator[Line]:
     yield from kind(data)
 
 
-def all_schedules(data: Mapping) -> Iterator[Line]:
-    yield from schedules_file(data)
-    yield from skip_dropout_lines(data.get("PDARTS_skip_dropout", {}))
-
-
 def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
     source = meta.get("source", "")
     if "Architect" in source:
         return lambda z: architect_file(z, meta, folder)
-    if "operations.py" in source and "quark0" in source:
-        return operations_file
     if "pdarts" in source:
         return lambda z: stage_network_file(z, meta)
-    if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS")):
+    if "derived" in meta and "modes" in meta:
+        return lambda z: conventions_file(z, meta, folder)
+    if "operations.py" in source:
+        return lambda z: operations_file(z, meta)
+    if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS", "GDAS")):
         return lambda z: supernet_file(z, meta)
     return None
 

@@ -17,7 +17,6 @@ from jaxnas.spaces.space import Space
 from jaxnas.stages import keep_best
 from jaxnas.strategies.decoding import Decode, in_edge_order, limit_skips, top_edges
 from jaxnas.strategies.mixing import dropped_skip
-from jaxnas.strategies.optimizers import two_phase
 from jaxnas.strategies.relaxation import softmax
 
 once = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # runs once: compile that fast
@@ -87,17 +86,3 @@ def genotype_as_told(scores: Mapping, space: Space, decode: Decode) -> dict:
     found = decode(scores, space)
     rows = {cell: [[choice.op, choice.source] for choice in found.edges(cell)] for cell in space.cells}
     return rows | {f"{cell}_concat": list(found.concat(cell)) for cell in space.cells}
-
-
-def skip_dropout_lines(data: Mapping) -> Iterator[Line]:
-    """The rate behind skips by stage and epoch, with one step in an epoch and with seven."""
-    for name, stages in data.items():
-        if not isinstance(stages, Mapping):
-            continue
-        first = np.array(data["train_arch"]).argmax()
-        for (stage, theirs), each in ((item, each) for item in stages.items() for each in (1, 7)):
-            full_rate = theirs[first]  # reached where alpha begins to move
-            rate = two_phase(full_rate, len(theirs) * each, int(first) * each, each)
-            ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
-            wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
-            yield close(f"skip dropout {name}, {stage}, {each} steps an epoch", ours, wanted)

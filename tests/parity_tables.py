@@ -1,20 +1,17 @@
 """Discretisation, schedules and counts: what needs no gradient."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 
 import jax.numpy as jnp
-import numpy as np
-import optax
-from parity_lines import Line, close, equal
+from parity_lines import Line, equal
 
 from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
+from jaxnas.spaces.nasnet import nasnet, nasnet_frc
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.decoding import argmax_edges, top_edges
-from jaxnas.strategies.optimizers import cosine, linear_with_tail, stairs, warmed_up
+from jaxnas.strategies.decoding import argmax_edges, top_edges, top_pairs
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
@@ -39,6 +36,25 @@ def darts_decoding_file(data: Mapping) -> Iterator[Line]:
                 yield equal(f"{group} {i}, {cell} outputs", list(ours.concat(cell)), case["genotype"][f"{cell}_concat"])
 
 
+def autodl_decoding_file(data: Mapping) -> Iterator[Line]:
+    """Genotypes of AutoDL-Projects, of the space that the edges tell."""
+    yield from (nas_bench_decoding_file if len(data["edge_order"]) == 6 else nasnet_decoding_file)(data)
+
+
+def nasnet_decoding_file(data: Mapping) -> Iterator[Line]:
+    """The pairs of GDAS, in order; some nodes take both from one edge."""
+    space = nasnet(channels=4, cells_per_stage=1)
+    yield equal("operations", list(space.op_names), data["space"])
+    for group in ("cases", "tie_cases"):
+        for i, case in enumerate(data.get(group, ())):
+            ours = decoded(space, top_pairs(2), {c: case[f"alphas_{c}"] for c in space.cells})
+            for cell in space.cells:
+                found = [[choice.op, choice.source, choice.target] for choice in ours.edges(cell)]
+                pairs = enumerate(case["genotype"][cell], start=2)
+                yield equal(f"{group} {i}, {cell}", found, [[*pair, node] for node, two in pairs for pair in two])
+                yield equal(f"{group} {i}, {cell} outputs", list(ours.concat(cell)), case["genotype"][f"{cell}_concat"])
+
+
 def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
     """Architecture strings of NAS-Bench-201; ties included."""
     space = nas_bench_201(channels=4, cells_per_stage=1)
@@ -50,46 +66,10 @@ def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
             yield equal(f"{group} {i} read back", to_nas_bench_201(from_nas_bench_201(case["arch"])), case["arch"])
 
 
-def schedules_file(data: Mapping) -> Iterator[Line]:
-    """Cosine learning rates by epoch, with one step in an epoch and with seven."""
-    for name, theirs in data["cosine_lr"].items():
-        ends = re.search(r"\(([\d.]+)->([\d.]+)", name)
-        start, end = (float(x) for x in ends.groups() if x)
-        for each in (1, 7):
-            rate = cosine(start, end, len(theirs) * each, every=each)
-            ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
-            wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
-            yield close(f"cosine {name}, {each} steps an epoch", ours, wanted)
-    yield from rates_by_epoch(data)
-
-
-def rates_by_epoch(data: Mapping) -> Iterator[Line]:
-    """Rates on ImageNet, with and without a warm start, and drop path; three steps in an epoch."""
-    for name, theirs in by_epoch(data):
-        known = {
-            "PCDARTS_search_imagenet_lr": lambda _, n: warmed_up(cosine(0.5, 0.0, 3 * n, every=3), every=3),
-            "step_lr_imagenet": lambda x, n: stairs(optax.exponential_decay(x[0], 1, x[1]), 3),
-            "linear": lambda x, n: stairs(linear_with_tail(x[0], n), 3),
-            "eval_cifar": lambda x, n: stairs(optax.linear_schedule(0.0, x[0], n), 3),
-            "imagenet": lambda x, n: stairs(optax.constant_schedule(0.0), 3),
-        }
-        make = next(known[key] for key in known if key in name)
-        rate = make([float(x) for x in re.findall(r"0\.\d+", name)], len(theirs))
-        rate = warmed_up(rate, 3) if "with_5_epoch_warmup" in name else rate
-        yield close(name, [rate(jnp.int64(3 * e + 1)) for e in range(len(theirs))], theirs)
-
-
-def by_epoch(data: Mapping) -> Iterator[tuple[str, list]]:
-    """The plain series of the file: name, value at each epoch."""
-    for name, theirs in (*data.items(), *data.get("drop_path_prob", {}).items()):
-        if isinstance(theirs, list):
-            yield name, theirs
-
-
 def counts_file(data: Mapping) -> Iterator[Line]:
     """Parameters and multiply-adds of search networks, in all and by part; and of NAS-Bench-201's children."""
     for name, theirs in data["search_networks"].items():
-        space, width = counted_space(theirs)
+        space, width = counted_space(name, theirs)
         costs = supernet_cost(space, width)
         ours = total(costs)
         yield equal(f"{name}: parameters", ours.parameters, theirs["params_weights"])
@@ -107,9 +87,11 @@ def counts_file(data: Mapping) -> Iterator[Line]:
         yield equal(f"{child['arch']}: multiply-adds", cost.multiply_adds, child["macs"])
 
 
-def counted_space(theirs: Mapping) -> tuple[Space, Callable[[int], int]]:
+def counted_space(name: str, theirs: Mapping) -> tuple[Space, Callable[[int], int]]:
     if "N" in theirs:
-        return nas_bench_201(theirs["C"], theirs["N"], theirs["classes"]), lambda channels: channels
+        two_inputs = nasnet_frc if "frc" in name.lower() else nasnet
+        make = nas_bench_201 if "max_nodes" in theirs else two_inputs
+        return make(theirs["C"], theirs["N"], theirs["classes"]), lambda channels: channels
     space = darts(theirs["C"], theirs["layers"], theirs["classes"])
     if "switches_normal" in theirs:
         space = space.with_alive({cell: theirs[f"switches_{cell}"] for cell in space.cells})

@@ -13,6 +13,7 @@ from jaxnas.interop import entries, from_torch, official_name, read_state_dict, 
 from jaxnas.spaces import ops
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.spaces.nasnet import nasnet, nasnet_frc
 from jaxnas.spaces.networks import supernet
 
 # submodules with weights inside the official operations, by their place in the official lists of operations
@@ -93,6 +94,25 @@ def test_names_written_by_hand():
     assert not any("_ops.3.conv_1" in name for name in found if name.startswith("cells.0"))
 
 
+def test_names_of_gdas():
+    """Nodes count from 0 in names of edges; the reduction behind a reduction halves its older input."""
+    found, fixed = ({entry.name for entry in entries(space)} for space in (nasnet(4, 1), nasnet_frc(4, 1)))
+    assert len(found) == 841  # of NASNetworkGDAS with C = 4, N = 1
+    assert found >= {
+        "cells.0.preprocess1.op.1.bias",
+        "cells.0.edges.3<-4._ops.3.op_b.op.2.bias",
+        "cells.1.edges.0<-1._ops.1.convs.1.bias",
+        "cells.2.preprocess0.convs.0.weight",
+        "cells.2.edges.1<-2._ops.5.op.1.weight",
+    }
+    cells = [{name for name in fixed if name.startswith(f"cells.{i}.")} for i in (1, 2)]
+    branches = {f"ops1.{i}.{place}.{leaf}" for i in (0, 1) for place in (1, 2, 5) for leaf in NORM}
+    both = {f"preprocess1.op.1.{leaf}" for leaf in NORM} | branches
+    assert cells[0] == {f"cells.1.{name}" for name in both | {f"preprocess0.op.1.{leaf}" for leaf in NORM}}
+    older = {f"preprocess0.convs.{i}.{leaf}" for i in (0, 1) for leaf in NORM}
+    assert cells[1] == {f"cells.2.{name}" for name in both | older}
+
+
 def test_official_layouts():
     """Convolutions [out, in, kh, kw], depthwise [C, 1, k, k], linear [out, in]; the numbers at their places."""
     space = darts(4, 3)
@@ -112,7 +132,9 @@ def test_official_layouts():
     np.testing.assert_array_equal(theirs["classifier.weight"], weights["head"]["kernel"].T)
 
 
-@pytest.mark.parametrize("space", [darts(4, 3), nas_bench_201(4, 1), nas_bench_201(2, 2)])
+@pytest.mark.parametrize(
+    "space", [darts(4, 3), nas_bench_201(4, 1), nas_bench_201(2, 2), nasnet(2, 2), nasnet_frc(4, 1)]
+)
 def test_there_and_back_is_exact(space):
     weights = random_weights(space)
     jax.tree.map(np.testing.assert_array_equal, from_torch(space, to_torch(space, weights)), weights)

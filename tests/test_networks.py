@@ -11,6 +11,7 @@ import pytest
 from jaxnas.spaces import ops
 from jaxnas.spaces.darts import SEARCHED, darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.spaces.nasnet import FixedReduction, nasnet_frc
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.plan import Cells, plan
 from jaxnas.spaces.space import Gates, Layer
@@ -65,9 +66,9 @@ def some_alive(space, seed=0):
 
 
 @partial(jax.jit, static_argnums=0)
-def run(module, params, x):
-    """One module on one input."""
-    return module.apply({"params": params}, x)
+def run(module, params, *xs):
+    """One module on its inputs."""
+    return module.apply({"params": params}, *xs)
 
 
 def take(tree, *index):
@@ -78,7 +79,8 @@ def take(tree, *index):
 def prepared(space, channels, params, x, stride=1):
     """An input of a cell, prepared with the rows of the kernel that belong to channels that exist."""
     if "conv" in params:
-        params = {**params, "conv": {"kernel": params["conv"]["kernel"][: x.shape[-1]]}}
+        conv = params["conv"]
+        params = {**params, "conv": {**conv, "kernel": conv["kernel"][: x.shape[-1]]}}
     return run(space.preprocess(features=channels, stride=stride), params, x)
 
 
@@ -118,7 +120,7 @@ def written_out(space, weights, images, gates):
             out = written_out_cell(space, layer, params, place, gates[layer.cell], older, newer)
         else:
             block = dict(space.blocks)[layer.cell](features=layer.channels, stride=layer.stride)
-            out = run(block, params, newer)
+            out = run(block, params, newer, *([older] if isinstance(block, FixedReduction) else []))
         seen.append(out)
         older, newer = newer, out
     return run(space.head(classes=space.classes), weights["head"], newer), seen
@@ -134,6 +136,9 @@ WRITTEN_OUT = {
         edges=tuple(darts().edges[e] for e in np.random.default_rng(0).permutation(14)), outputs=(5, 2)
     ),
     "nas_bench_201": nas_bench_201(2, 3, 4, image=IMAGE),
+    "nasnet-frc": few(nasnet_frc(4, 1, 4, image=IMAGE), "skip_connect", "dil_sepc_3x3").replace(
+        skeleton=(Layer("normal", 4),) * 2 + (Layer("fixed", 32, 2), Layer("fixed", 64, 2), Layer("normal", 16))
+    ),
     "nas_bench_201, masks": some_alive(nas_bench_201(2, 2, 4, image=(8, 12, 1))),
 }
 

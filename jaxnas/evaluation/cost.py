@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.spaces.genotype import Genotype
-from jaxnas.spaces.networks import init_module
+from jaxnas.spaces.networks import fixed_block, init_module
 from jaxnas.spaces.plan import Cells, EdgeRun, Part, plan
 from jaxnas.spaces.space import Space
 
@@ -61,12 +61,12 @@ def genotype_cost(genotype: Genotype, network: Space) -> dict[str, Cost]:
     return _parts(network, lambda channels: channels, lambda cell, edge, op: counts[cell][edge, op], outputs)
 
 
-def module_cost(module: nn.Module, shape: Shape) -> Cost:
-    """Cost of a flax module on one image of shape [H, W, C]."""
-    params = jax.eval_shape(lambda key: init_module(module, key, shape), jax.random.key(0))
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.result_type(float))
-    apply = lambda p, x: module.apply({"params": p}, x, rngs={"noise": jax.random.key(0)})
-    products = multiply_adds(jax.make_jaxpr(apply)(params, image).jaxpr)
+def module_cost(module: nn.Module, *shapes: Shape) -> Cost:
+    """Cost of a flax module on one image, or one of each of its inputs, of shape [H, W, C]."""
+    params = jax.eval_shape(lambda key: init_module(module, key, *shapes), jax.random.key(0))
+    images = [jax.ShapeDtypeStruct((1, *shape), jnp.result_type(float)) for shape in shapes]
+    apply = lambda p, *xs: module.apply({"params": p}, *xs, rngs={"noise": jax.random.key(0)})
+    products = multiply_adds(jax.make_jaxpr(apply)(params, *images).jaxpr)
     return Cost(sum(prod(leaf.shape) for leaf in jax.tree.leaves(params)), products)
 
 
@@ -107,8 +107,8 @@ def _parts(space: Space, width, count, outputs: Mapping[str, int] | None = None)
     previous = last
     for layer, part in _layers(space):
         if not isinstance(part, Cells):
-            block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
-            parts[f"cells.{layer}"] = module_cost(block, last)
+            block, reads = fixed_block(space, part)
+            parts[f"cells.{layer}"] = module_cost(block, *(last, previous)[:reads])
             previous, last = last, part.result.shape(space.image)
             continue
         nodes = (outputs or {}).get(part.cell, len(space.outputs))

@@ -8,3 +8,8 @@ from jaxnas.spaces.darts import s3 as s3
 from jaxnas.spaces.darts import s4 as s4
 from jaxnas.spaces.nas_bench_201 import nas_bench_201 as nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201_network as nas_bench_201_network
+from jaxnas.spaces.nasnet import fixed_reduction as fixed_reduction
+from jaxnas.spaces.nasnet import nasnet as nasnet
+from jaxnas.spaces.nasnet import nasnet_frc as nasnet_frc
+from jaxnas.spaces.nasnet import nasnet_frc_network as nasnet_frc_network
+from jaxnas.spaces.nasnet import nasnet_network as nasnet_network

@@ -16,6 +16,7 @@ Deviates: normalisation keeps no running averages (see `ops.py`), so that the lo
 alpha. Only a validation accuracy reported in evaluation mode would differ.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -92,9 +93,16 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
     return Model(init, apply, states)
 
 
-def init_module(module, key: Array, shape: tuple[int, ...]):
-    """Parameters of a flax module for one input of the given shape ([H, W, C]); {} if it has none."""
-    return module.init({"params": key, "noise": key}, jnp.zeros((1, *shape))).get("params", {})
+def init_module(module, key: Array, *shapes: tuple[int, ...]):
+    """Parameters of a flax module for inputs of the given shapes ([H, W, C] each); {} if it has none."""
+    inputs = [jnp.zeros((1, *shape)) for shape in shapes]
+    return module.init({"params": key, "noise": key}, *inputs).get("params", {})
+
+
+def fixed_block(space: Space, part: Place):
+    """The module of a fixed block, and how many of the last states it reads: 1, or 2 if it has an argument `older`."""
+    block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
+    return block, 1 + ("older" in inspect.signature(type(block).__call__).parameters)
 
 
 def _check_images(space: Space, images: Array) -> None:
@@ -110,8 +118,8 @@ def _check_images(space: Space, images: Array) -> None:
 
 def _init_part(space: Space, mixing: Mixing, part, key: Array):
     if isinstance(part, Place):
-        block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
-        return init_module(block, key, part.source.shape(space.image))
+        block, reads = fixed_block(space, part)
+        return init_module(block, key, *(size.shape(space.image) for size in (part.source, part.previous)[:reads]))
     key_edges, key_inputs = jax.random.split(key)
     keys = jax.random.split(key_edges, len(part.runs))
     edges = [_init_run(space, mixing, part, run, k) for run, k in zip(part.runs, keys, strict=True)]
@@ -167,8 +175,8 @@ def _pad_channels(x: Array, channels: int) -> Array:
 def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key, step, observe):
     """(previous, current) -> (previous, current) through one fixed block or one row of equal cells."""
     if isinstance(part, Place):
-        block = dict(space.blocks)[part.block](features=part.result.channels, stride=part.stride)
-        out = block.apply({"params": params}, states[-1])
+        block, reads = fixed_block(space, part)
+        out = block.apply({"params": params}, *states[::-1][:reads])
         return (states[-1], out), [observe(out)]
     cell = partial(_cell, space, mixing, layout, part, gates[part.cell], key, step)
     prepare = lambda p, stride, x: space.preprocess(features=part.channels, stride=stride).apply({"params": p}, x)

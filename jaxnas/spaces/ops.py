@@ -32,25 +32,29 @@ def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
 
 
 class Conv(nn.Module):
-    """Dense convolution with zero padding; 1x1 kernels are matrix products of [pixels, C], which vmap batches."""
+    """Convolution with zero padding; 1x1 kernels are matrix products of [pixels, C], which vmap batches."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     bias: bool = False
+    groups: int = 1  # of channels that are filtered apart; kernels larger than 1x1 only
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        fan_in = self.kernel[0] * self.kernel[1] * x.shape[-1]
+        fan_in = self.kernel[0] * self.kernel[1] * x.shape[-1] // self.groups
         init = uniform_fan_in(fan_in)
         if self.kernel == (1, 1):
             weight = self.param("kernel", init, (x.shape[-1], self.features)).astype(x.dtype)
             x = x[:, :: self.stride[0], :: self.stride[1]]
             y = (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], self.features)
         else:
-            weight = self.param("kernel", init, (*self.kernel, x.shape[-1], self.features)).astype(x.dtype)
-            pad = [(k // 2, k // 2) for k in self.kernel]
-            y = lax.conv_general_dilated(x, weight, self.stride, pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
+            weight, pad = self.param("kernel", init, shape).astype(x.dtype), [(k // 2, k // 2) for k in self.kernel]
+            axes = ("NHWC", "HWIO", "NHWC")
+            y = lax.conv_general_dilated(
+                x, weight, self.stride, pad, dimension_numbers=axes, feature_group_count=self.groups
+            )
         if not self.bias:
             return y
         return y + self.param("bias", init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
@@ -98,14 +102,15 @@ class FactorizedReduce(nn.Module):
     features: int
     norm: Callable[..., nn.Module] = BatchNorm
     stride: int = 2
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         x = nn.relu(x)
         odd = [(0, side % 2) for side in x.shape[1:3]]
         shifted = jnp.pad(x, [(0, 0), *odd, (0, 0)])[:, 1::2, 1::2]
-        first = Conv(self.features // 2, name="even")(x[:, ::2, ::2])
-        second = Conv(self.features - self.features // 2, name="odd")(shifted)
+        first = Conv(self.features // 2, bias=self.bias, name="even")(x[:, ::2, ::2])
+        second = Conv(self.features - self.features // 2, bias=self.bias, name="odd")(shifted)
         return self.norm(name="norm")(jnp.concatenate([first, second], -1), gate)
 
 
@@ -114,12 +119,13 @@ class Skip(nn.Module):
 
     stride: int
     norm: Callable[..., nn.Module] = BatchNorm
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         if self.stride == 1:
             return jnp.asarray(gate, x.dtype) * x
-        return FactorizedReduce(x.shape[-1], self.norm, name="reduce")(x, gate)
+        return FactorizedReduce(x.shape[-1], self.norm, bias=self.bias, name="reduce")(x, gate)
 
 
 def _window(x: Array, axis: int, stride: int, fill: float, combine: Callable[[Array, Array], Array]) -> Array:
@@ -196,12 +202,14 @@ class SepConv(nn.Module):
     stride: int
     kernel: int = 3
     norm: Callable[..., nn.Module] = BatchNorm
+    bias: bool = False  # of the pointwise convolutions
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         for stride, part, by in ((self.stride, "1", 1.0), (1, "2", gate)):
             x = Depthwise(self.kernel, stride, name="depthwise" + part)(nn.relu(x))
-            x = self.norm(name="norm" + part)(Conv(x.shape[-1], name="pointwise" + part)(x), by)
+            pointwise = Conv(x.shape[-1], bias=self.bias, name="pointwise" + part)
+            x = self.norm(name="norm" + part)(pointwise(x), by)
         return x
 
 
@@ -211,11 +219,12 @@ class DilConv(nn.Module):
     stride: int
     kernel: int = 3
     norm: Callable[..., nn.Module] = BatchNorm
+    bias: bool = False  # of the pointwise convolution
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(nn.relu(x))
-        return self.norm(name="norm")(Conv(x.shape[-1], name="pointwise")(x), gate)
+        return self.norm(name="norm")(Conv(x.shape[-1], bias=self.bias, name="pointwise")(x), gate)
 
 
 class FactorizedConv(nn.Module):

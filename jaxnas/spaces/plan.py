@@ -70,6 +70,7 @@ class Place(NamedTuple):
     block: str
     layers: tuple[int, ...]
     stride: int
+    previous: Size  # what a block that takes two states reads as its older one
     source: Size
     result: Size
 
@@ -84,7 +85,7 @@ def plan(space: Space) -> tuple[Part, ...]:
     for layer, places in _rows(space):
         if layer.cell not in space.cells:
             result = Size(layer.channels, current.shrink * layer.stride)
-            parts.append(Place(layer.cell, places, layer.stride, current, result))
+            parts.append(Place(layer.cell, places, layer.stride, previous, current, result))
             previous, current = current, result
             continue
         result = Size(layer.channels * len(space.outputs), current.shrink * layer.stride)

@@ -58,7 +58,8 @@ class Space:
 
     A candidate operation is a pair (name, factory); `factory(stride=s)` returns a flax module that maps
     `[B, H, W, C]` to `[B, H/s, W/s, C]`. `stem(features=...)`, `preprocess(features=, stride=)`,
-    `blocks[name](features=, stride=)` and `head(classes=)` return flax modules too.
+    `blocks[name](features=, stride=)` and `head(classes=)` return flax modules too. A block whose `__call__` has an
+    argument `older` is given the state before the last by that name, however large.
 
     Raises:
       ValueError: where the description contradicts itself; says what was given and what is possible.

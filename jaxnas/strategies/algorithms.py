@@ -10,10 +10,10 @@ import optax
 
 from jaxnas.bilevel import after, alternating
 from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
-from jaxnas.strategies.decoding import limit_skips
-from jaxnas.strategies.mixing import dropped_skip, partial_channels, weighted_sum
-from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam, two_phase, warmed_up
-from jaxnas.strategies.relaxation import edge_normalized, softmax
+from jaxnas.strategies.decoding import limit_skips, top_pairs
+from jaxnas.strategies.mixing import Mixing, dropped_skip, partial_channels, selected_only, weighted_sum
+from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam, linear, nesterov, two_phase, warmed_up
+from jaxnas.strategies.relaxation import edge_normalized, gumbel_hard, softmax
 from jaxnas.strategies.strategy import Strategy
 
 
@@ -124,3 +124,29 @@ def p_darts(
     solver = alternating(optax.chain(clip_norm(5.0), sgd), adam, when=after(rest))
     mixing = dropped_skip(two_phase(skip_dropout, steps, rest, every)) if skip_dropout else weighted_sum()
     return Strategy(solver=solver, mixing=mixing, decode=limit_skips(2))
+
+
+def gdas(
+    steps: int, *, every: int = 1, alpha_rate: float = 3e-4, convention: Callable[[], Mixing] = selected_only
+) -> Strategy:
+    """GDAS: one operation of each edge runs, drawn anew at each pass; the weights move first.
+
+        weights <-  Nesterov SGD on grad_w L_train(w, h),    h = onehot - stopgradient(p) + p
+        alpha   <-  Adam on grad L_valid(w', h'),            p = softmax((alpha + Gumbel noise) / tau)
+
+    First order. The official batch is 256 on the NASNet space and 64 on NAS-Bench-201, both for 250 epochs.
+
+    Args:
+      steps: length of the search; tau falls from 10 to 0.1, the learning rate from 0.025 to 0.001 along a cosine.
+      every: steps between two changes of both; an epoch of steps gives the official staircases.
+      alpha_rate: learning rate of alpha.
+      convention: what gates that were not drawn learn. The official code has `selected_only` on the NASNet space and
+        `broadcast` on NAS-Bench-201 (whose genotypes want `decode=argmax_edges()`); `straight_through` is neither.
+
+    Reference: Dong and Yang 2019, arXiv:1910.04465; AutoDL-Projects `exps/NAS-Bench-201-algos/GDAS.py`.
+    Deviates: the clip sees weights only; the official one counts alpha's gradient in, that of the move before included.
+    """
+    sgd = nesterov(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=5e-4)
+    solver = alternating(optax.chain(clip_norm(5.0), sgd), l2_adam(alpha_rate, decay=1e-3), weights_first=True)
+    relaxation = gumbel_hard(linear(10.0, 0.1, steps, every))
+    return Strategy(solver=solver, relaxation=relaxation, mixing=convention(), decode=top_pairs(2))

@@ -44,6 +44,35 @@ def top_edges(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     return decode
 
 
+def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
+    """Keeps for each node the k highest of all its (edge, operation) pairs: two of them may share an edge.
+
+    Scores as in `top_edges`; pairs are listed by decreasing score, ties in order of the edges, then of the operations.
+
+    Args:
+      k: pairs kept for each node; all where fewer may be chosen.
+      never: operations that are never chosen.
+
+    Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465, section 3.3; AutoDL-Projects `search_model_gdas_nasnet.py`.
+    """
+    if k < 1:
+        raise ValueError(f"top_pairs({k}): keep at least one pair for each node.")
+
+    def decode(scores: CellGates, space: Space) -> Genotype:
+        def cell(name: str) -> list[Choice]:
+            table = _table(scores, space, name, never)
+            chosen = []
+            for node in space.nodes:
+                pairs = [(e, o) for e in space.incoming(node) for o in range(len(space.ops)) if table[e, o] >= 0]
+                best = sorted(pairs, key=lambda pair: -table[pair])[:k]
+                chosen += [Choice(space.op_names[o], *space.edges[e]) for e, o in best]
+            return chosen
+
+        return _genotype(space, cell)
+
+    return decode
+
+
 def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
     """Keeps every edge with its best operation, `none` included; first in order at ties.
 

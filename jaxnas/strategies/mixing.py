@@ -56,6 +56,41 @@ def sampled() -> Mixing:
     return Mixing(lambda channels: channels, mix)
 
 
+def selected_only() -> Mixing:
+    """Gradient of hard gates, first convention: the gate of the chosen operation alone; `sampled` by its name in GDAS.
+
+        dL/dg_i = <dL/dy, op_i(x)>,    dL/dg_o = 0 for all others
+
+    Reference: AutoDL-Projects `search_cells.py`, `MixedOp.forward_gdas` (the NASNet space).
+    """
+    return sampled()
+
+
+def broadcast() -> Mixing:
+    """Gradient of hard gates, second convention: the other gates are added to every pixel, as the zeros they are.
+
+        y = g_i op_i(x) + sum of the other g_o,    so that dL/dg_o = sum(dL/dy) whatever op_o is
+
+    Reference: AutoDL-Projects `search_cells.py`, `NAS201SearchCell.forward_gdas` (NAS-Bench-201).
+    """
+    one = sampled()
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        y = one.mix(ops, gates, x, key, step)
+        others = jnp.where(jnp.arange(gates.size) == gates.argmax(), 0, gates).sum()
+        return y + others.astype(y.dtype)
+
+    return Mixing(one.width, mix)
+
+
+def straight_through() -> Mixing:
+    """Gradient of hard gates, third convention: dL/dg_o = <dL/dy, op_o(x)> for all, so that all operations run.
+
+    Reference: Bengio, Leonard, Courville 2013, arXiv:1308.3432. No official code of GDAS does so.
+    """
+    return weighted_sum()
+
+
 Part = Callable[[Array, Array, int], Array | int]  # (key, step, K) -> which of K parts of the channels is mixed
 
 

@@ -78,6 +78,22 @@ def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Sched
     return schedule
 
 
+def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+    """A straight line in stairs: start + (end - start) e / (E - 1) with e = step // every, E = steps / every.
+
+    The last stair is `end`, as in the official code of GDAS (`exps/NAS-Bench-201-algos/GDAS.py`).
+    """
+    if steps < 1 or every < 1:
+        raise ValueError(f"linear over steps={steps}, held for every={every}: both must be at least 1.")
+    line = optax.linear_schedule(start, end, max(1, -(-steps // every) - 1))
+    return lambda step: line(jnp.asarray(step // every, jnp.result_type(float)))
+
+
+def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
+    """`heavy_ball` that looks ahead, as torch has it: step -rate * (gradient + momentum * buffer)."""
+    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum, nesterov=True))
+
+
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))

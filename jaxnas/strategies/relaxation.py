@@ -70,6 +70,42 @@ def uniform() -> Relaxation:
     return Relaxation(inner.init, sample, mean)
 
 
+def gumbel_hard(temperature: Callable[[Array], Array]) -> Relaxation:
+    """Draws one operation of each edge from softmax(alpha), with the slope of a softmax: `hard_gates` of Gumbel noise.
+
+    One draw for each type of cell at each pass. Mean gates are softmax(alpha). What the gates that were not drawn learn
+    depends on the mixing: `selected_only`, `broadcast` or `straight_through`.
+
+    Args:
+      temperature: step -> tau > 0; low values follow the draw, high ones flatten the slope.
+
+    Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465, equations 3 to 7; D-X-Y/AutoDL-Projects
+      `search_model_gdas_nasnet.py`.
+    """
+    inner = softmax()
+
+    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
+        noise = {c: jax.random.gumbel(k, alpha[c].shape, alpha[c].dtype) for c, k in _keys(key, space).items()}
+        tau = jnp.asarray(temperature(step))
+        return {c: hard_gates(noise[c], alpha[c], space.mask(c), tau.astype(alpha[c].dtype)) for c in space.cells}
+
+    return Relaxation(inner.init, sample, inner.mean)
+
+
+def hard_gates(noise: Array, alpha: Array, alive, temperature: Array) -> Gates:
+    """One open gate for each edge: onehot(argmax p) - stopgradient(p) + p, with p = softmax((alpha + noise) / tau).
+
+    Args:
+      noise: Gumbel numbers, [E, O].
+      alpha: [E, O].
+      alive: which operations may be drawn, [E, O] booleans.
+      temperature: tau, [].
+    """
+    p = masked_softmax((alpha + noise) / temperature, alive)
+    one = jax.nn.one_hot(p.argmax(-1), p.shape[-1], dtype=p.dtype)
+    return Gates(one - jax.lax.stop_gradient(p) + p, _ones(alpha))
+
+
 def _keys(key: Array, space: Space) -> dict[str, Array]:
     """A key for each type of cell."""
     return dict(zip(space.cells, jax.random.split(key, len(space.cells)), strict=True))
