@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -29,7 +30,7 @@ from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies import algorithms
-from jaxnas.strategies.decoding import Decode, argmax_edges, top_edges
+from jaxnas.strategies.decoding import Decode, argmax_edges
 from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
@@ -46,15 +47,15 @@ class SpaceChoice(NamedTuple):
 
     make: Callable[..., Space]  # (channels, depth, classes, image=)
     network: Callable[..., Space]  # the same sizes, for a genotype
-    decode: Callable[[], Decode]
+    decode: Callable[[Decode], Decode]  # the row's rule -> the rule of this space
     depth: int  # of the default search: cells, or cells for each stage
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
 
 
-_DARTS = (darts_network, top_edges, 5, (36, 20))
+_DARTS = (darts_network, lambda rule: rule, 5, (36, 20))
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5)),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, (16, 5)),
     "s1": SpaceChoice(s1, *_DARTS),
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
@@ -67,6 +68,10 @@ STRATEGIES: dict[
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
     "pc-darts": algorithms.pc_darts,
+    "snas": algorithms.snas,
+    "dr-nas": algorithms.dr_nas,
+    "fair-darts": algorithms.fair_darts,
+    "gaea": algorithms.gaea,
 }
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
@@ -74,7 +79,7 @@ _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exac
 _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
-_ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
+_ALPHA_RATE = f"Learning rate of alpha; the paper's unless given, ten times it for searches under {SHORT:,} steps."
 _DEPTH = "Cells (darts, s1 to s4) or cells for each stage (nas_bench_201)."
 
 
@@ -109,7 +114,8 @@ def search(
     depth = depth or chosen.depth
     built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
     steps = steps_per_epoch(len(parts.train.label), batch)
-    rate = alpha_rate or (3e-4 if epochs * steps >= SHORT else 3e-3)
+    rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
+    found = row(epochs * steps, every=steps, alpha_rate=rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()
     console.print(
@@ -121,7 +127,7 @@ def search(
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
         run(
-            [Stage(row(epochs * steps, every=steps, alpha_rate=rate).replace(decode=chosen.decode()), epochs)],
+            [Stage(found.replace(decode=chosen.decode(found.decode)), epochs)],
             built,
             parts,
             jax.random.key(seed),

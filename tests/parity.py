@@ -14,6 +14,7 @@ import jax
 from parity_architect import architect_file
 from parity_lines import Line, Tensors, load
 from parity_networks import operations_file, supernet_file
+from parity_snas import snas_decoding_file, snas_file
 from parity_tables import counts_file, darts_decoding_file, nas_bench_decoding_file, schedules_file
 
 
@@ -24,10 +25,12 @@ def compare(path: Path) -> Iterator[Line]:
         kinds = {
             "search_networks": counts_file,
             "cosine_lr": schedules_file,
+            "normal_log_alpha": snas_decoding_file,
             "primitives": darts_decoding_file,
             "edge_order": nas_bench_decoding_file,
         }
-        kind = next((kinds[key] for key in kinds if key in data), None)
+        names = {*data, *next(iter(data.get("cases", ())), ())}
+        kind = next((kinds[key] for key in kinds if key in names), None)
     else:
         meta = json.loads(str(data["__meta__"]))
         kind = array_kind(data, meta, path.parent)
@@ -42,6 +45,8 @@ def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
         return lambda z: architect_file(z, meta, folder)
     if "operations.py" in source and "quark0" in source:
         return operations_file
+    if "SNAS" in source:
+        return lambda z: snas_file(z, meta)
     if any(name in source for name in ("quark0/darts", "TinyNetworkDarts", "PC-DARTS")):
         return lambda z: supernet_file(z, meta)
     return None

@@ -1,14 +1,14 @@
 """One forward and backward pass of a whole supernet, and every operation alone."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from parity_lines import Line, Tensors, batch, close, equal, part
+from parity_lines import Image, Line, Tensors, batch, close, equal, part
 
 from jaxnas.interop import from_torch, official_name, to_torch
 from jaxnas.spaces import ops
@@ -16,7 +16,7 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.spaces.networks import init_module, supernet
 from jaxnas.spaces.space import Space
-from jaxnas.strategies.mixing import partial_channels, weighted_sum
+from jaxnas.strategies.mixing import Mixing, partial_channels, weighted_sum
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
 
@@ -33,6 +33,8 @@ def alphas_of(space: Space, z: Tensors, prefix: str) -> dict[str, np.ndarray] | 
     """Alpha (or its gradient) by cell type; with beta where the file has it."""
     if space.cells == ("cell",):
         return {"cell": z[prefix + "arch_parameters"]}
+    if f"{prefix}normal_log_alpha" in z:
+        return {cell: z[f"{prefix}{cell}_log_alpha"] for cell in space.cells}
     ops, edges = ({cell: z.get(f"{prefix}{kind}_{cell}") for cell in space.cells} for kind in ("alphas", "betas"))
     return ops if edges["normal"] is None else Normalized(ops, edges)
 
@@ -41,14 +43,18 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     """Logits, loss, cell outputs and all gradients of one train-mode pass."""
     space, images = space_of(meta, z), batch(z["x"], z["y"])
     mixing = partial_channels(meta["K"]) if "K" in meta else weighted_sum()
-    net, relaxation = supernet(space, mixing), edge_normalized(softmax()) if "K" in meta else softmax()
-    weights = from_torch(space, part(z, "w/"), mixing)
+    relaxation = edge_normalized(softmax()) if "K" in meta else softmax()
+    yield from one_pass(z, space, mixing, images, lambda alpha: relaxation.mean(alpha, space))
+
+
+def one_pass(z: Tensors, space: Space, mixing: Mixing, images: Image, relax: Callable) -> Iterator[Line]:
+    """The same for any relaxation: alpha -> gates."""
+    net, weights = supernet(space, mixing), from_torch(space, part(z, "w/"), mixing)
     alpha = jax.tree.map(jnp.asarray, alphas_of(space, z, "arch/"))
     key, step = jax.random.key(0), jnp.int32(0)
 
     def loss(weights, alpha):
-        gates = relaxation.mean(alpha, space)
-        logits = net.apply(weights, images.image, gates, key, step)
+        logits = net.apply(weights, images.image, relax(alpha), key, step)
         return optax.softmax_cross_entropy_with_integer_labels(logits, images.label).mean(), logits
 
     (value, logits), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(weights, alpha)
@@ -58,7 +64,7 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     for (path, found), wanted in zip(jax.tree.leaves_with_path(grads[1]), jax.tree.leaves(theirs), strict=True):
         yield close(f"alpha gradient, {jax.tree_util.keystr(path, simple=True, separator=' ')}", found, wanted)
     yield from weight_gradients(to_torch(space, grads[0], mixing), z)
-    states = jax.jit(lambda w, a: net.states(w, images.image, relaxation.mean(a, space), key, step))(weights, alpha)
+    states = jax.jit(lambda w, a: net.states(w, images.image, relax(a), key, step))(weights, alpha)
     yield from cell_outputs(states, z)
 
 

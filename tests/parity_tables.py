@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import jax.numpy as jnp
 import numpy as np
 from parity_lines import Line, close, equal
+from parity_snas import temperatures
 
 from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
 from jaxnas.spaces.darts import darts
@@ -50,7 +51,7 @@ def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
 
 
 def schedules_file(data: Mapping) -> Iterator[Line]:
-    """Cosine learning rates by epoch, with one step in an epoch and with seven."""
+    """Cosine learning rates and temperatures by epoch, with one step in an epoch and with seven."""
     for name, theirs in data["cosine_lr"].items():
         ends = re.search(r"\(([\d.]+)->([\d.]+)", name)
         start, end = (float(x) for x in ends.groups() if x)
@@ -59,6 +60,7 @@ def schedules_file(data: Mapping) -> Iterator[Line]:
             ours = [[rate(jnp.int32(e * each + i)) for i in range(0, each, 3)] for e in range(len(theirs))]
             wanted = np.repeat(np.array(theirs)[:, None], len(ours[0]), 1)
             yield close(f"cosine {name}, {each} steps an epoch", ours, wanted)
+    yield from temperatures(data["SNAS_temperature(1->0.03,150)"]["values_used_in_epoch"])
 
 
 def counts_file(data: Mapping) -> Iterator[Line]:
