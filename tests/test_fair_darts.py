@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from draws import random_batches, random_state
+from draws import random_batches, random_state, small_model
 
 from jaxnas.search import bind
 from jaxnas.spaces.darts import s3
@@ -69,8 +69,8 @@ def test_where_nothing_scores_enough_the_strongest_edge_from_an_input_stays():
 def test_alpha_moves_along_loss_and_zero_one_loss(tiny_space):
     """Adam's first moment (b1 = 0.9) with and without the penalty differ by a tenth of its gradient."""
     rows = [fair_darts(8), fair_darts(8, sharpness=0.0)]
-    data, state = random_batches(tiny_space), random_state(rows[0], bind(rows[0], tiny_space))
-    step = jax.jit(lambda: [bind(row, tiny_space).step(state, data)[0].bilevel for row in rows])
+    data, state = random_batches(tiny_space), random_state(rows[0], bind(rows[0], tiny_space, model=small_model))
+    step = jax.jit(lambda: [bind(row, tiny_space, model=small_model).step(state, data)[0].bilevel for row in rows])
     with_it, without = (optax.tree.get(after.alpha_opt, "mu") for after in step())
     cost = lambda a: zero_one(optax.constant_schedule(10.0))({}, sigmoid().mean(a, tiny_space), tiny_space, STEP)
     slope = jax.grad(cost)(state.bilevel.alpha)

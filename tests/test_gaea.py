@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from draws import random_batches
+from draws import random_batches, small_model
 from problems import NOTHING, moved
 
 from jaxnas.hypergradient import two_losses
@@ -58,18 +58,15 @@ def test_a_step_multiplies_alpha_by_the_exponential_of_its_gradient(draw, x64):
 
 
 def test_gaea_pc_darts_stays_on_its_simplices(tiny_space):
-    """The variant of the docstring, two steps; weights of edges move too, and stay 0 where no edge is."""
+    """The relaxation of the docstring, two steps; weights of edges move too, and stay 0 where no edge is."""
     row = gaea(4).replace(relaxation=edge_simplex(simplex()), mixing=partial_channels(2))
-    space = tiny_space.replace(
-        ops=tiny_space.ops[:2], skeleton=tuple(l._replace(channels=4) for l in tiny_space.skeleton)
-    )
-    search, data = bind(row, space), random_batches(space)
+    search, data = bind(row, tiny_space, model=small_model), random_batches(tiny_space)
     state = jax.jit(search.init)(jax.random.key(0))
     first, step = state.bilevel.alpha, jax.jit(search.step)
     for _ in range(2):
         state, _ = step(state, data)
     alpha = state.bilevel.alpha
-    for cell in space.cells:
+    for cell in tiny_space.cells:
         np.testing.assert_allclose(alpha.ops[cell].sum(-1), 1, rtol=1e-5)
         np.testing.assert_allclose(alpha.edges[cell].sum(-1), 1, rtol=1e-5)
         np.testing.assert_array_equal(alpha.edges[cell] == 0, first.edges[cell] == 0)

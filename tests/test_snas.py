@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from draws import random_batches, random_state
+from draws import normal_like, random_batches, random_state, small_model
 from problems import NOTHING
 
 from jaxnas.evaluation.resources import Resources, module_resources, resources
@@ -14,6 +14,7 @@ from jaxnas.search import bind
 from jaxnas.spaces import ops
 from jaxnas.spaces.darts import darts, s2
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.algorithms import snas
 from jaxnas.strategies.mixing import dropped_path, sampled, weighted_sum
@@ -158,10 +159,10 @@ def test_one_loss_moves_both_players_on_one_batch(tiny_space):
     """Alpha's first moment is half of clipped gradient + decay; the term is that of the sampled gates, scaled 1e-2."""
     data = random_batches(tiny_space)
     rows = {"with": snas(8, every=2), "without": snas(8, every=2).replace(penalty=no_penalty())}
-    state = random_state(rows["with"], bind(rows["with"], tiny_space))
+    state = random_state(rows["with"], bind(rows["with"], tiny_space, model=small_model))
 
     def step(row, valid):
-        after, metrics = bind(row, tiny_space).step(state, Batches(data.train, valid))
+        after, metrics = bind(row, tiny_space, model=small_model).step(state, Batches(data.train, valid))
         return after.bilevel, metrics
 
     both = jax.jit(lambda valid: {name: step(row, valid) for name, row in rows.items()})
@@ -181,8 +182,21 @@ def test_one_loss_moves_both_players_on_one_batch(tiny_space):
             moments["with"][cell] - moments["without"][cell], slope[cell] / 2, rtol=1e-3, atol=1e-6
         )
     assert optax.tree.norm(slope) > 1e-2
-    genotype = bind(rows["with"], tiny_space).genotype(state._replace(bilevel=after))
+    genotype = bind(rows["with"], tiny_space, model=small_model).genotype(state._replace(bilevel=after))
     assert [len(genotype.edges(cell)) for cell in tiny_space.cells] == [14, 14]
+
+
+def test_a_step_of_the_supernet_drops_paths(tiny_space):
+    """Same weights, images and gates: logits differ with the key where the rate is not 0."""
+    rate = lambda step: jnp.where(step > 0, 0.5, 0.0)
+    net, gates = supernet(tiny_space, dropped_path(weighted_sum(), rate)), concrete(ONE).mean
+    weights = normal_like(jax.eval_shape(net.init, jax.random.key(0)))
+    gates = gates({cell: jnp.ones((14, 3)) for cell in tiny_space.cells}, tiny_space)
+    images = random_batches(tiny_space).train.image
+    logits = jax.jit(lambda seed, step: net.apply(weights, images, gates, jax.random.key(seed), step))
+    first, second = (logits(seed, jnp.int32(1)) for seed in (0, 1))
+    assert np.isfinite(first).all() and np.abs(first - second).min(1).max() > 1e-3
+    np.testing.assert_array_equal(logits(0, STEP), logits(1, STEP))
 
 
 def test_alpha_by_sgd_is_clipped_at_ten(x64):

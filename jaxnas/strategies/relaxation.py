@@ -103,7 +103,7 @@ def dirichlet() -> Relaxation:
 
 def concentration(alpha: Array) -> Array:
     """elu(alpha) + 1, without its rounding to 0 where alpha is far below."""
-    return jnp.where(alpha > 0, 1 + alpha, jnp.exp(jnp.minimum(alpha, 0)))
+    return jnp.where(alpha > 0, 1 + alpha, jnp.exp(jnp.where(alpha > 0, 0, alpha)))  # slope 1 at 0 from both sides
 
 
 def dirichlet_divergence(alpha: Alpha) -> Array:
