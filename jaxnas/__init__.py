@@ -57,8 +57,12 @@ from jaxnas.strategies import mixing as mixing
 from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import relaxation as relaxation
 from jaxnas.strategies.algorithms import darts as darts
+from jaxnas.strategies.algorithms import dr_nas as dr_nas
+from jaxnas.strategies.algorithms import fair_darts as fair_darts
+from jaxnas.strategies.algorithms import gaea as gaea
 from jaxnas.strategies.algorithms import gdas as gdas
 from jaxnas.strategies.algorithms import p_darts as p_darts
 from jaxnas.strategies.algorithms import pc_darts as pc_darts
 from jaxnas.strategies.algorithms import pc_darts_imagenet as pc_darts_imagenet
+from jaxnas.strategies.algorithms import snas as snas
 from jaxnas.strategies.strategy import Strategy as Strategy

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -75,6 +76,10 @@ STRATEGIES: dict[
     "pc-darts": algorithms.pc_darts,
     "pc-darts-imagenet": algorithms.pc_darts_imagenet,
     "gdas": algorithms.gdas,
+    "snas": algorithms.snas,
+    "dr-nas": algorithms.dr_nas,
+    "fair-darts": algorithms.fair_darts,
+    "gaea": algorithms.gaea,
 }
 # strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
 STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
@@ -85,7 +90,7 @@ _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exac
 _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
-_ALPHA_RATE = f"Learning rate of alpha; the paper's 3e-4 unless given, 3e-3 for searches under {SHORT:,} steps."
+_ALPHA_RATE = f"Learning rate of alpha; the paper's unless given, ten times it for searches under {SHORT:,} steps."
 _DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
 
 
@@ -121,7 +126,7 @@ def search(
     make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])
     spaces = [make(channels, round(depth * part)) for part in (GROWTH if strategy in STAGES else (1,))]
     steps = steps_per_epoch(len(parts.train.label), batch)
-    rate = alpha_rate or (3e-4 if epochs * steps >= SHORT else 3e-3)
+    rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
     stages = _stages(strategy, row, spaces, steps, epochs, rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()

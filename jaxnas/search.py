@@ -72,7 +72,7 @@ def bind(
         logits = net.apply(weights, augment(key_augment, batch.image), gates, key_net, step)  # gates -> logits
         chex.assert_shape(logits, (*batch.label.shape, space.classes))
         error = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label).mean()  # logits -> loss
-        cost = strategy.penalty(relaxation.mean(alpha, space), step)
+        cost = strategy.penalty(gates, relaxation.mean(alpha, space), space, step)
         accuracy = (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)
         extra = jnp.where(level == OUTER, cost, 0).astype(error.dtype)
         return error + extra, {"loss": error, "accuracy": accuracy}

@@ -18,6 +18,7 @@ from parity_networks import supernet_file
 from parity_operations import operations_file
 from parity_progressive import chains_file, stage_network_file
 from parity_schedules import schedules_file
+from parity_snas import snas_decoding_file, snas_file
 from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file
 
 
@@ -29,10 +30,12 @@ def compare(path: Path) -> Iterator[Line]:
             "search_networks": counts_file,
             "cosine_lr": schedules_file,
             "num_to_drop": chains_file,
+            "normal_log_alpha": snas_decoding_file,
             "primitives": darts_decoding_file,
             "edge_order": autodl_decoding_file,
         }
-        kind = next((kinds[key] for key in kinds if key in data), None)
+        names = {*data, *next(iter(data.get("cases", ())), ())}
+        kind = next((kinds[key] for key in kinds if key in names), None)
     else:
         meta = json.loads(str(data["__meta__"]))
         kind = array_kind(data, meta, path.parent)
@@ -47,6 +50,8 @@ def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
         return lambda z: architect_file(z, meta, folder)
     if "pdarts" in source:
         return lambda z: stage_network_file(z, meta)
+    if "SNAS" in source:
+        return lambda z: snas_file(z, meta)
     if "derived" in meta and "modes" in meta:
         return lambda z: conventions_file(z, meta, folder)
     if "operations.py" in source:

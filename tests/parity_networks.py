@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from parity_draws import drawn, draws, noise_of
-from parity_lines import Line, Tensors, batch, close, equal, part
+from parity_lines import Image, Line, Tensors, batch, close, equal, part
 
 from jaxnas.interop import from_torch, to_torch
 from jaxnas.spaces.darts import darts
@@ -42,6 +42,8 @@ def alphas_of(space: Space, z: Tensors, prefix: str) -> dict[str, np.ndarray] | 
         return {"cell": z[prefix + "arch_parameters"]}
     if prefix + "arch_normal_parameters" in z:
         return {cell: z[f"{prefix}arch_{cell}_parameters"] for cell in space.cells}
+    if f"{prefix}normal_log_alpha" in z:
+        return {cell: z[f"{prefix}{cell}_log_alpha"] for cell in space.cells}
     ops, edges = ({cell: z.get(f"{prefix}{kind}_{cell}") for cell in space.cells} for kind in ("alphas", "betas"))
     return ops if edges["normal"] is None else Normalized(ops, edges)
 
@@ -60,8 +62,15 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     """Logits, loss, cell outputs and all gradients of one train-mode pass."""
     space, images = space_of(meta, z), batch(z["x"], z["y"])
     mixing, relax = arrows_of(space, z, meta)
-    net = supernet(space, mixing)
-    weights = from_torch(space, part(z, "w/"), mixing)
+    yield from one_pass(z, space, mixing, images, relax)
+    if "tau" in meta:
+        alpha = jax.tree.map(jnp.asarray, alphas_of(space, z, "arch/"))
+        yield from draws("", z, relax(alpha), alpha, meta["tau"])
+
+
+def one_pass(z: Tensors, space: Space, mixing: Mixing, images: Image, relax: Callable) -> Iterator[Line]:
+    """The same for any relaxation: alpha -> gates."""
+    net, weights = supernet(space, mixing), from_torch(space, part(z, "w/"), mixing)
     alpha = jax.tree.map(jnp.asarray, alphas_of(space, z, "arch/"))
     key, step = jax.random.key(0), jnp.int32(0)
 
@@ -79,8 +88,6 @@ def supernet_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
     if any(name.startswith("cell_") for name in z):
         states = jax.jit(lambda w, a: net.states(w, images.image, relax(a), key, step))(weights, alpha)
         yield from cell_outputs(states, z)
-    if "tau" in meta:
-        yield from draws("", z, relax(alpha), alpha, meta["tau"])
 
 
 def cell_outputs(states: list, z: Tensors) -> Iterator[Line]:

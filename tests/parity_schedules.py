@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from parity_lines import Line, close
 
-from jaxnas.strategies.optimizers import cosine, linear, linear_with_tail, stairs, two_phase, warmed_up
+from jaxnas.strategies.optimizers import annealed, cosine, linear, linear_with_tail, stairs, two_phase, warmed_up
 
 
 def schedules_file(data: Mapping) -> Iterator[Line]:
@@ -21,6 +21,9 @@ def schedules_file(data: Mapping) -> Iterator[Line]:
         if name != "formula":
             ends = re.match(r"tau_([\d.]+)_to_([\d.]+)_", name).groups()
             yield from in_steps(f"GDAS {name}", partial(linear, *map(float, ends)), theirs)
+    for name, theirs in data.items():
+        if name.startswith("SNAS_temperature"):
+            yield from in_steps(name, partial(annealed, 1.0, 0.03), theirs["values_used_in_epoch"])
     yield from skip_dropout_lines(data.get("PDARTS_skip_dropout", {}))
     for name, theirs in (*data.items(), *data.get("drop_path_prob", {}).items()):
         if isinstance(theirs, list):

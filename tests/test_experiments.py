@@ -7,15 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-PATH = Path(__file__).parent.parent / "experiments" / "exactness.py"
+FOLDER = Path(__file__).parent.parent / "experiments"
+
+
+def experiment(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def exactness():
-    spec = importlib.util.spec_from_file_location("exactness", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return experiment("exactness")
 
 
 def test_agreement(exactness):
@@ -39,3 +43,13 @@ def test_table_and_picture(exactness):
     assert lines[3] == "| 0.01 (official) | 0.020 | 100.00 | 1.000 |"  # medians over the steps
     cosine, error = exactness.picture(rows).axes
     assert len(cosine.lines) == len(error.lines) == len(exactness.RADII) and error.get_yscale() == "log"
+
+
+def test_where_sizes_cross_the_published_ones():
+    """Means over seeds; halfway in log lambda; lambda 0 and a crossing upwards do not count."""
+    fit = experiment("snas_constraint")
+    sizes = {0.0: (5.0, 5.0), 1e-3: (2.7, 2.9), 1e-2: (3.1, 3.1), 1e-1: (2.6, 2.4)}
+    rows = [{"lambda": x, "parameters": 1e6 * y} for x, pair in sizes.items() for y in pair]
+    lines = fit.tables(rows).splitlines()
+    assert "| 0.001 | 2.80 |" in lines and "| 0.1 | 2.50 |" in lines
+    assert "| moderate | 2.8 | 0.032 |" in lines and "| aggressive | 2.3 | not crossed |" in lines

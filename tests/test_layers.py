@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.nasnet": ("spaces.nas_bench_201", "spaces.ops", "spaces.space"),  # its head is that of NAS-Bench-201
     "strategies.relaxation": ("spaces.space",),
     "strategies.mixing": (),
-    "strategies.penalty": ("spaces.space",),
+    "strategies.penalty": ("evaluation.resources", "spaces.space"),
     "strategies.decoding": ("spaces.genotype", "spaces.space"),
     "hypergradient": (),
     "bilevel": ("hypergradient",),
@@ -40,6 +40,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),
     "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
+    "evaluation.resources": (
+        "evaluation.cost",
+        "spaces.networks",
+        "spaces.ops",
+        "spaces.plan",
+        "spaces.space",
+    ),
     "interop": (SPACES, "strategies.mixing"),
     "datasets.prepared": (),
     "data": ("datasets.prepared",),

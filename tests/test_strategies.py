@@ -135,8 +135,8 @@ def test_entropy_penalty_follows_its_schedule_and_averages_cells():
     penalty = entropy(optax.linear_schedule(0.0, -2.0, 10))
     for step in (0, 5, 10):
         expected = -0.2 * step * (np.log(3) + np.log(2)) / 2
-        np.testing.assert_allclose(penalty(gates, jnp.asarray(step)), expected, rtol=1e-6)
-    assert no_penalty()(gates, jnp.asarray(3)) == 0
+        np.testing.assert_allclose(penalty(gates, gates, SPACE, jnp.asarray(step)), expected, rtol=1e-6)
+    assert no_penalty()(gates, gates, SPACE, jnp.asarray(3)) == 0
 
 
 def test_entropy_has_a_finite_gradient_at_closed_gates():
@@ -152,7 +152,8 @@ def test_entropy_has_a_finite_gradient_through_the_softmax(largest, alpha):
     """Dead entries, entries that are subnormal, and entries that round to zero."""
     alpha = {cell: a.at[0, 0].set(largest) for cell, a in alpha.items()}
     penalty = entropy(lambda step: jnp.ones(()))
-    value, slope = jax.value_and_grad(lambda a: penalty(softmax().mean(a, MASKED), jnp.asarray(0)))(alpha)
+    mean = lambda a: softmax().mean(a, MASKED)
+    value, slope = jax.value_and_grad(lambda a: penalty({}, mean(a), MASKED, jnp.asarray(0)))(alpha)
     assert np.isfinite(value) and all(np.isfinite(s).all() for s in slope.values())
     assert np.abs(slope["normal"]).max() > 1e-3
 
@@ -259,7 +260,7 @@ def test_an_empty_row_is_that_of_darts(alpha):
     row = Strategy(solver=darts(10).solver)
     gates = row.relaxation.mean(alpha, SPACE)
     assert len(_choices(row.decode(jax.device_get(gates), SPACE))) == 4
-    assert row.mixing.width(8) == 8 and row.penalty(gates, jnp.asarray(0)) == 0
+    assert row.mixing.width(8) == 8 and row.penalty(gates, gates, SPACE, jnp.asarray(0)) == 0
     assert isinstance(first_order(), Hypergradient)
 
 

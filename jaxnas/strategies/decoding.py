@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnas.spaces.genotype import Choice, Genotype
+from jaxnas.spaces.genotype import Choice, Genotype, genotype
 from jaxnas.spaces.space import CellGates, Gates, Space
 
 Decode = Callable[[CellGates, Space], Genotype]
@@ -69,6 +69,37 @@ def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
             return chosen
 
         return _genotype(space, cell)
+
+    return decode
+
+
+def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
+    """Of the choices of `top_edges(k)`, those that score at least `threshold`; what no edge reaches is no output.
+
+    Edges that start at a node that no edge reaches are left out. A cell in which nothing is left keeps its strongest
+    edge from an input, so that there is a network at any time.
+
+    Reference: Chu et al. 2020 (FairDARTS), arXiv:1911.12126, section 3.4; xiaomi-automl/FairDARTS `utils.py`
+      ("threshold_sparse"), `model.py`.
+    Deviates: the official genotype names those edges, and its network passes over them; nothing left is an error there.
+    """
+    strongest = top_edges(k, never=never)
+
+    def decode(scores: CellGates, space: Space) -> Genotype:
+        def cell(name: str) -> list[Choice]:
+            table, ready, kept = _table(scores, space, name, never), set(range(space.inputs)), []
+            for choice in strongest(scores, space).edges(name):
+                score = table[space.edges.index((choice.source, choice.target))].max()
+                if score >= threshold and choice.source in ready:
+                    kept.append(choice)
+                    ready.add(choice.target)
+            from_inputs = [e for e, (source, _) in enumerate(space.edges) if source < space.inputs]
+            return kept or [_choice(space, table, max(from_inputs, key=lambda e: table[e].max()))]
+
+        chosen = {name: cell(name) for name in space.cells}
+        reached = {name: {choice.target for choice in edges} for name, edges in chosen.items()}
+        outputs = {name: [s for s in space.outputs if s in reached[name]] for name in chosen}
+        return genotype(space.name, chosen, outputs)
 
     return decode
 

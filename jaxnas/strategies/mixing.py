@@ -189,6 +189,27 @@ def _drop(p: Array, key: Array, apply: Op, x: Array, gate: Array) -> Array:
     return jnp.where(jax.random.bernoulli(key, 1 - p, y.shape), y / (1 - p).astype(y.dtype), 0)
 
 
+def dropped_path(rate: Callable[[Array], Array | float], inner: Mixing | None = None) -> Mixing:
+    """Drops the output of the edge, image by image:  y = m / (1 - p) inner(x),  m ~ Bernoulli(1 - p) for each image.
+
+    Args:
+      rate: step -> p, from 0 to 1.
+      inner: how the candidates are mixed; a weighted sum unless given.
+
+    Reference: Larsson et al. 2017, arXiv:1605.07648; quark0/darts `cnn/utils.py`. As the supernet of SNAS does it, on
+      every edge.
+    """
+    inner = inner or weighted_sum()
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        key_inner, key_kept = jax.random.split(key)
+        y, keep = inner.mix(ops, gates, x, key_inner, step), 1 - jnp.asarray(rate(step))
+        kept = jax.random.bernoulli(key_kept, keep, (x.shape[0], 1, 1, 1))
+        return y * jnp.where(kept, 1 / keep, 0).astype(y.dtype)
+
+    return Mixing(inner.width, mix)
+
+
 def _halved(x: Array) -> Array:
     """2x2 maxima; at ties the first pixel in reading order takes the gradient, as in PyTorch."""
     odd = [(0, side % 2) for side in x.shape[1:3]]

@@ -3,6 +3,8 @@
 Where in the river: inside the last arrow, gradient -> step. Knows optax and steps; nothing of what is optimised.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -94,14 +96,53 @@ def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> opt
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum, nesterov=True))
 
 
+def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+    """Line in stairs, one stair ahead: start + (end - start) (e + 1) / E with e = step // every, E = steps / every.
+
+    Reference: SNAS-Series/SNAS-Series `SNAS/utils.py`, where E is always 150; it steps before its first epoch.
+    """
+    if steps < 1 or every < 1:
+        raise ValueError(f"annealed over steps={steps}, held for every={every}: both must be at least 1.")
+    stairs = -(-steps // every)
+    done = lambda step: jnp.minimum(step // every + 1, stairs).astype(jnp.result_type(float)) / stairs
+    return lambda step: start + (end - start) * done(step)
+
+
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
 
 
-def l2_adam(rate: optax.ScalarOrSchedule, decay: float, b1: float = 0.5) -> optax.GradientTransformation:
+def l2_adam(rate: optax.ScalarOrSchedule, decay: float = 1e-3, b1: float = 0.5) -> optax.GradientTransformation:
     """Adam with L2 decay in the gradient, as torch has it: not AdamW, so alpha shrinks where its gradient is zero."""
     return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=b1, b2=0.999, eps=1e-8))
+
+
+def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> optax.GradientTransformation:
+    """Adds weight times the gradient of a function of the parameters alone, as L2 decay does for half their square."""
+
+    def update(updates, params=None):
+        return jax.tree.map(lambda u, g: u + weight * g, updates, jax.grad(of)(params))
+
+    return optax.stateless(update)
+
+
+def exponentiated_gradient(rate: float, floor: float = 1e-5) -> optax.GradientTransformation:
+    """Mirror descent on simplices, one for each row (last axis) of the parameters:  p <- p exp(-rate g), normalised.
+
+    Args:
+      rate: learning rate.
+      floor: smallest entry before the sum is taken; entries that are 0 stay 0.
+
+    Reference: Kivinen and Warmuth 1997; Li et al. 2021 (GAEA), arXiv:2004.07802, algorithm 1; liamcli/gaea_release
+      `architect_edarts.py`.
+    """
+
+    def step(g: jax.Array, p: jax.Array) -> jax.Array:
+        raw = jnp.where(p > 0, jnp.maximum(p * jnp.exp(-rate * g), floor), 0)
+        return raw / raw.sum(-1, keepdims=True) - p
+
+    return optax.stateless(lambda updates, params=None: jax.tree.map(step, updates, params))
 
 
 def clip_norm(limit: float) -> optax.GradientTransformation:

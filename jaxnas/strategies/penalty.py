@@ -1,6 +1,6 @@
 """What gates cost beyond the loss: gates -> scalar, added to the outer loss.
 
-Where in the river: beside the loss. Knows gates and the step; no weights, images or keys.
+Where in the river: beside the loss. Knows gates, the space that they open and the step; no weights, images or keys.
 """
 
 from collections.abc import Callable
@@ -8,25 +8,27 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from jaxnas.spaces.space import CellGates, Gates
+from jaxnas.evaluation.resources import Resources, resources
+from jaxnas.spaces.space import CellGates, Gates, Space
 
-Penalty = Callable[[CellGates, Array], Array]  # (mean gates, step) -> scalar
+Penalty = Callable[[CellGates, CellGates, Space, Array], Array]  # (sampled gates, mean gates, space, step) -> scalar
+Weight = Callable[[Array], Array]  # step -> factor, an optax schedule
 
 
 def no_penalty() -> Penalty:
     """The validation loss alone."""
-    return lambda gates, step: jnp.zeros(())
+    return lambda sampled, mean, space, step: jnp.zeros(())
 
 
-def entropy(weight: Callable[[Array], Array]) -> Penalty:
+def entropy(weight: Weight) -> Penalty:
     """Pushes gates towards one operation per edge: weight(step) times the mean entropy of an edge, in nats.
 
     Args:
-      weight: an optax schedule; positive values sharpen, negative ones flatten.
+      weight: positive values sharpen, negative ones flatten.
     """
 
-    def penalty(gates: CellGates, step: Array) -> Array:
-        return weight(step) * sum(mean_entropy(g) for g in gates.values()) / len(gates)
+    def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
+        return weight(step) * sum(mean_entropy(g) for g in mean.values()) / len(mean)
 
     return penalty
 
@@ -35,3 +37,62 @@ def mean_entropy(gates: Gates) -> Array:
     """Entropy of the operations of an edge, -sum_o g log g in nats, averaged over the edges of a cell."""
     g = gates.ops
     return -(g * jnp.log(jnp.where(g > 0, g, 1))).sum(-1).mean()  # 0 log 0 = 0, with a finite slope
+
+
+def zero_one(weight: Weight) -> Penalty:
+    """Pushes independent gates to 0 or 1: -weight(step) times the mean of (g - 1/2)^2 over all living operations.
+
+    Reference: Chu et al. 2020 (FairDARTS), arXiv:1911.12126, equation 6; xiaomi-automl/FairDARTS `separate_loss.py`.
+    """
+
+    def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
+        alive = {cell: space.mask(cell) for cell in mean}
+        squares = sum(jnp.square(g.ops - 0.5).sum(where=jnp.asarray(alive[cell])) for cell, g in mean.items())
+        return -weight(step) * squares / int(sum(mask.sum() for mask in alive.values()))
+
+    return penalty
+
+
+def resource_linear(weight: Weight) -> Penalty:
+    """What the sampled operations cost:  weight(step) sum over cell types of the mean over their cells of
+
+        sum_e sum_o Z_eo c_eo,    c = 0.43 (2 size + flops / 4000 + memory / 100)
+
+    Args:
+      weight: lambda; the official code's default is 1e-5 for 16 channels and 8 cells.
+
+    Reference: Xie et al. 2019 (SNAS), arXiv:1812.09926, section 2.3; SNAS-Series `model_search.py`, `train_search.py`.
+    Deviates: the official code divides by 6 and 2, the numbers of normal and reduction cells of a network of 8.
+    """
+
+    return _resource(weight, lambda cost: 0.43 * (2 * cost.size + cost.flops / 4000 + cost.memory / 100))
+
+
+def resource_log(weight: Weight) -> Penalty:
+    """The same on a logarithmic scale, edge by edge:  weight(step) sum over cell types of the mean over their cells of
+
+        sum_e (ln S_e + ln F_e + ln M_e) / 3,    S_e = sum_o Z_eo size_eo, F and M likewise; values below 1 count as 1
+
+    Args:
+      weight: lambda; the official commands have 1e-2 for 16 channels and 8 cells, 1.5e-3 for 36 and 20.
+
+    Reference, Deviates: as in `resource_linear`.
+    """
+
+    log = lambda cost: jnp.log(jnp.where(cost < 1, 1, cost))
+    return _resource(weight, lambda cost: (log(cost.size) + log(cost.flops) + log(cost.memory)) / 3)
+
+
+def _resource(weight: Weight, of_edges: Callable[[Resources], Array]) -> Penalty:
+    """`of_edges` of the expected costs of edges [cells, E], summed over edges and averaged over cells."""
+
+    def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
+        expected = {cell: _expected(g.ops, resources(space)[cell]) for cell, g in sampled.items()}
+        return weight(step) * sum(of_edges(cost).sum(-1).mean() for cost in expected.values())
+
+    return penalty
+
+
+def _expected(gates: Array, cost: Resources) -> Resources:
+    """Costs of edges [cells, E] under gates [E, O]."""
+    return Resources(*(jnp.sum(gates[None] * jnp.asarray(table, gates.dtype), -1) for table in cost))

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import digamma, gammaln
 
 from jaxnas.spaces.space import CellGates, Gates, Space
 
 Alpha = Any  # a pytree; for most relaxations {cell: [E, O]}
+Schedule = Callable[[Array], Array | float]  # step -> value, as optax's
 DEAD = -1e9  # the logit of an operation that may not be chosen: finite, so that nothing becomes NaN
 
 
@@ -46,6 +48,110 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
         return mean(alpha, space)
 
     return Relaxation(init, sample, mean)
+
+
+def concrete(temperature: Schedule) -> Relaxation:
+    """SNAS: one draw Z_e of a concrete distribution for each edge and type of cell, anew at every pass.
+
+        Z_eo = exp((alpha_eo + G_eo) / T) / sum_o' exp((alpha_eo' + G_eo') / T),    G standard Gumbel
+
+    Alpha are the logarithms of unnormalised probabilities; they start normal around 1 with deviation 0.01. Scores are
+    the limit of cold draws, softmax(alpha).
+
+    Args:
+      temperature: step -> T; see `optimizers.annealed`.
+
+    Reference: Xie et al. 2019, arXiv:1812.09926, equation 4; Maddison et al. 2017, arXiv:1611.00712; SNAS-Series
+      `SNAS/model_search.py`.
+    """
+    centred = softmax(0.01)
+
+    def init(key: Array, space: Space) -> Alpha:
+        return jax.tree.map(lambda a: 1 + a, centred.init(key, space))
+
+    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
+        noise = {c: jax.random.gumbel(k, alpha[c].shape, alpha[c].dtype) for c, k in _keys(key, space).items()}
+        return concrete_gates(alpha, noise, temperature(step), space)
+
+    return Relaxation(init, sample, centred.mean)
+
+
+def concrete_gates(alpha: Alpha, noise: Alpha, temperature: Array | float, space: Space) -> CellGates:
+    """The draw of `concrete` that given Gumbel noise makes: {cell: [E, O]}, as alpha."""
+    warm = lambda c: (alpha[c] + noise[c]) / jnp.asarray(temperature, alpha[c].dtype)
+    return {c: Gates(masked_softmax(warm(c), space.mask(c)), _ones(alpha[c])) for c in space.cells}
+
+
+def dirichlet() -> Relaxation:
+    """DrNAS: the gates of each edge are a draw from a Dirichlet distribution, differentiable in its concentrations.
+
+        gates_e ~ Dirichlet(c_e),    c_eo = elu(alpha_eo) + 1,    scores softmax(alpha)
+
+    One draw for each type of cell and pass; over living operations. The scores are the mean c / sum c where alpha <= 0.
+
+    Reference: Chen et al. 2021, arXiv:2006.10355, equation 4; xiangning-chen/DrNAS `utils.py`, `model_search.py`.
+    """
+    inner = softmax()
+
+    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
+        del step
+        logs = {c: jax.random.loggamma(k, concentration(alpha[c])) for c, k in _keys(key, space).items()}
+        return {c: Gates(masked_softmax(logs[c], space.mask(c)), _ones(alpha[c])) for c in space.cells}
+
+    return Relaxation(inner.init, sample, inner.mean)
+
+
+def concentration(alpha: Array) -> Array:
+    """elu(alpha) + 1, without its rounding to 0 where alpha is far below."""
+    return jnp.where(alpha > 0, 1 + alpha, jnp.exp(jnp.where(alpha > 0, 0, alpha)))  # slope 1 at 0 from both sides
+
+
+def dirichlet_divergence(alpha: Alpha) -> Array:
+    """Sum over all edges of KL(Dirichlet(c_e) || Dirichlet(1, ..., 1)) with the concentrations of `dirichlet`, in nats.
+
+    Reference: Chen et al. 2021, arXiv:2006.10355, equation 6; xiangning-chen/DrNAS `model_search.py`.
+    """
+
+    def of_table(table: Array) -> Array:
+        c = concentration(table)
+        total = c.sum(-1, keepdims=True)
+        volume = gammaln(total[..., 0]) - gammaln(c).sum(-1) - gammaln(jnp.asarray(c.shape[-1], c.dtype))
+        return (volume + ((c - 1) * (digamma(c) - digamma(total))).sum(-1)).sum()
+
+    return sum(map(of_table, jax.tree.leaves(alpha)), jnp.zeros(()))
+
+
+def sigmoid() -> Relaxation:
+    """FairDARTS: every operation opens for itself, gates_eo = 1 / (1 + exp(-alpha_eo)); alpha starts at 0.
+
+    Reference: Chu et al. 2020, arXiv:1911.12126, equation 4; xiaomi-automl/FairDARTS `model_search.py`.
+    """
+    shaped = softmax(0.0)
+
+    def mean(alpha: Alpha, space: Space) -> CellGates:
+        gate = lambda c: jnp.where(jnp.asarray(space.mask(c)), jax.nn.sigmoid(alpha[c]), 0)
+        return {c: Gates(gate(c), _ones(alpha[c])) for c in space.cells}
+
+    return Relaxation(shaped.init, lambda key, alpha, space, step: mean(alpha, space), mean)
+
+
+def simplex() -> Relaxation:
+    """GAEA: alpha are the gates themselves, a point of a simplex for each edge; uniform over what is alive at first.
+
+    To be moved by `optimizers.exponentiated_gradient`, which stays on it.
+
+    Reference: Li et al. 2021, arXiv:2004.07802, section 3; liamcli/gaea_release `architect_edarts.py`.
+    """
+
+    def init(key: Array, space: Space) -> Alpha:
+        del key
+        share = lambda mask: mask / mask.sum(-1, keepdims=True)
+        return {c: jnp.asarray(share(space.mask(c)), jnp.result_type(float)) for c in space.cells}
+
+    def mean(alpha: Alpha, space: Space) -> CellGates:
+        return {c: Gates(alpha[c], _ones(alpha[c])) for c in space.cells}
+
+    return Relaxation(init, lambda key, alpha, space, step: mean(alpha, space), mean)
 
 
 def uniform() -> Relaxation:
@@ -149,6 +255,28 @@ def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
         return weigh(inner.mean(alpha.ops, space), alpha, space)
 
     return Relaxation(init, sample, mean)
+
+
+def edge_simplex(inner: Relaxation) -> Relaxation:
+    """The same weights of edges for `simplex`: into each node a point of a simplex, beta {cell: [nodes, E]}.
+
+    Zeros stand where an edge does not end in the node; `optimizers.exponentiated_gradient` leaves them there.
+
+    Reference: Li et al. 2021, arXiv:2004.07802, section 4.2; liamcli/gaea_release `architect_edarts.py`.
+    """
+
+    def init(key: Array, space: Space) -> Normalized:
+        into = np.array(space.nodes)[:, None] == np.array(space.edges)[:, 1]
+        beta = jnp.asarray(into / into.sum(-1, keepdims=True), jnp.result_type(float))
+        return Normalized(inner.init(key, space), dict.fromkeys(space.cells, beta))
+
+    def weigh(gates: CellGates, alpha: Normalized) -> CellGates:
+        return {c: Gates(g.ops, g.edges * alpha.edges[c].sum(0)) for c, g in gates.items()}
+
+    def sample(key: Array, alpha: Normalized, space: Space, step: Array) -> CellGates:
+        return weigh(inner.sample(key, alpha.ops, space, step), alpha)
+
+    return Relaxation(init, sample, lambda alpha, space: weigh(inner.mean(alpha.ops, space), alpha))
 
 
 def _node_softmax(beta: Array, space: Space) -> Array:
