@@ -95,6 +95,28 @@ def partial_channels(divisor: int, inner: Mixing | None = None) -> Mixing:
     return Mixing(width, mix)
 
 
+def dropped_path(inner: Mixing, rate: Callable[[Array], Array]) -> Mixing:
+    """Drops the output of a whole edge, image by image, and makes up for it on the others.
+
+        y_b = m_b inner(x)_b / (1 - rate),    m_b ~ Bernoulli(1 - rate) for each image b, edge, cell and pass
+
+    Args:
+      inner: how the edge is mixed.
+      rate: an optax schedule, step -> probability in [0, 1).
+
+    Reference: Larsson et al. 2017, arXiv:1605.07648; automl/RobustDARTS `src/search/model_search.py`, `src/utils.py`.
+    """
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        key_inner, key_drop = jax.random.split(key)
+        y = inner.mix(ops, gates, x, key_inner, step)
+        keep = 1 - jnp.asarray(rate(step), jnp.float32)
+        kept = jax.random.bernoulli(key_drop, keep, (y.shape[0], 1, 1, 1))
+        return jnp.where(kept, y / keep.astype(y.dtype), jnp.zeros((), y.dtype))
+
+    return Mixing(inner.width, mix)
+
+
 def _halved(x: Array) -> Array:
     """2x2 maxima; at ties the first pixel in reading order takes the gradient, as in PyTorch."""
     odd = [(0, side % 2) for side in x.shape[1:3]]
