@@ -209,7 +209,7 @@ def _judge(job: _Job, mine: list[Record], last: bool) -> bool:
         mine[-1]["stopped"] = verdict._asdict()
     said = {kind for record in mine for kind in record.get("warnings", ())}
     new = {kind: text for kind, text in warnings(mine).items() if kind not in said}
-    if new:
+    if new and not verdict:
         mine[-1]["warnings"] = new
     mine[-1]["stage_ended"] = last or verdict is not None
     return mine[-1]["stage_ended"]

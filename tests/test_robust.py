@@ -1,6 +1,8 @@
 """Rows of R-DARTS, dropped paths, and searches made of several runs."""
 
 import json
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +11,28 @@ import pytest
 from rich.console import Console
 from test_runner import DATA, SPACE, augment, numbers, sizes
 
-from jaxnas import folder
+from jaxnas import folder, robust
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Verdict
 from jaxnas.hypergradient import Batches, Problem, first_order
 from jaxnas.robust import adaptive, grid, pick_by_validation
+from jaxnas.runner import Result
+from jaxnas.stages import Stage
 from jaxnas.strategies.algorithms import darts, r_darts_drop_path, r_darts_l2
 from jaxnas.strategies.mixing import dropped_path, partial_channels, weighted_sum
 from jaxnas.strategies.optimizers import ramp
 
 OPS = {"same": lambda x, gate: gate * x}
 ROW = darts(9, hypergradient=first_order(), every=3)  # the program that the tests of the runner compile, too
+
+
+def test_the_document_runs():
+    """It defines three searches and picks from records; nothing is compiled."""
+    text = (Path(__file__).parent.parent / "docs" / "robust.md").read_text()
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "docs/robust.md", "exec"), names)
+    assert callable(names["darts_es"]) and callable(names["darts_ada"]) and callable(names["r_darts"])
 
 
 @pytest.fixture(autouse=True)
@@ -102,14 +115,24 @@ def test_adaptive_wants_rising_decays(tmp_path):
         adaptive(lambda decay: ROW, 4, SPACE, DATA, jax.random.key(0), out=tmp_path / "a", decays=(1e-2, 1e-3))
 
 
-def test_grid_runs_each_row_and_takes_the_best(tmp_path):
-    go = lambda **more: grid({"a": ROW, "b": ROW}, 2, SPACE, DATA, jax.random.key(0), out=tmp_path, **OPTIONS, **more)
-    picked = go(score=lambda result: float(result.folder.name == "b"))
-    assert picked.name == "b" and picked.scores == {"a": 0, "b": 1} and picked.result.folder == tmp_path / "b"
-    again = go()
-    assert again.name == "a"  # the first of equals
-    assert again.scores["a"] == again.result.records[-1]["valid_accuracy"]
-    assert pick_by_validation({name: folder.read_records(tmp_path / name) for name in "ab"}) == "a"
+def test_grid_runs_each_row_and_takes_the_best(tmp_path, monkeypatch):
+    """The runs are made up: "b" is there already and goes on, "a" starts."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").touch()
+
+    def run(stages, space, data, key, *, out, settings, resume, batch):
+        records = [{"epoch": 1, "valid_accuracy": 0.5 + resume}]
+        asked[out.name] = (stages, settings, resume, batch)
+        return Result(genotype=None, state=None, records=records, folder=out)
+
+    monkeypatch.setattr(robust, "run", run)
+    rows, asked = {"a": ROW, "b": ROW.replace(mixing=partial_channels(2))}, {}
+    go = lambda **more: grid(rows, 2, SPACE, DATA, jax.random.key(0), out=tmp_path, batch=4, settings={"s": 1}, **more)
+    picked = go()
+    assert picked.name == "b" and picked.scores == {"a": 0.5, "b": 1.5} and picked.result.folder == tmp_path / "b"
+    for name, resume in (("a", False), ("b", True)):
+        assert asked[name] == ([Stage(rows[name], 2)], {"s": 1, "row": name}, resume, 4)
+    assert go(score=lambda result: -result.records[0]["valid_accuracy"]).name == "a"
 
 
 def test_picking_looks_at_the_answer_and_not_at_the_last_epoch():

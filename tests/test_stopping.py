@@ -100,12 +100,15 @@ def test_never():
 
 def test_warnings_say_what_is_wrong():
     assert warnings([record(1)]) == {}
-    collapsed = record(2, ops=("skip_connect",) * 5 + ("a",) * 3)
+    collapsed = record(2, ops=("skip_connect",) * 5 + ("a",) * 3, entropy=0.89)
     assert warnings([record(1), collapsed]) == {}  # once may be chance
     found = warnings([record(1), collapsed, {**collapsed, "epoch": 3}])
     assert list(found) == ["skips"] and "5 of 8 edges" in found["skips"]
-    half = [record(i, ops=("skip_connect",) * 4 + ("a",) * 4) for i in (1, 2)]
+    half = [record(i, ops=("skip_connect",) * 4 + ("a",) * 4, entropy=1 / i) for i in (1, 2, 3)]
     assert warnings(half) == {}
+    undecided = [record(i, ops=("skip_connect",) * 8) for i in (1, 2, 3)]  # alpha has hardly moved
+    assert warnings(undecided) == {}
     assert list(warnings([record(1), record(2, entropy=0.099)])) == ["entropy"]
-    rising = run_of([1.5**i for i in range(7)], last=13)
-    assert "since epoch 1" in warnings(rising)["curvature"] and warnings(rising[:12]) == {}
+    assert warnings([record(1, entropy=0.0), record(2, entropy=0.0)]) == {}  # an entropy that was never there
+    rising = run_of([1.5**i for i in range(12)], last=23)
+    assert "since epoch 11" in warnings(rising)["curvature"] and warnings(rising[:22]) == {}

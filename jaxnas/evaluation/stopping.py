@@ -107,22 +107,24 @@ def skips(record: Mapping[str, Any], cell: str | None = None) -> int:
 def warnings(records: Records) -> dict[str, str]:
     """Signs of collapse after the last epoch, {kind: one sentence}; a run says each kind once.
 
-    "skips": for two epochs running more than half of the edges of the first cell type are skips. "entropy": alpha's
-    entropy is a tenth of what it was after the first epoch. "curvature": `sharp_rise` from the first epoch on.
+    "skips": for two epochs running more than half of the edges of the first cell type are skips, and alpha's entropy
+    has fallen by a tenth, so that it is not chance. "entropy": it is a tenth of what it was after the first epoch.
+    "curvature": `sharp_rise` would stop.
     """
     last, found = records[-1], {}
     edges = len(next(iter(last["genotype"]["cells"].values())))
-    if len(records) > 1 and all(2 * skips(record) > edges for record in records[-2:]):
+    decided = last["alpha_entropy"] / records[0]["alpha_entropy"] if records[0]["alpha_entropy"] else 1.0
+    if len(records) > 1 and decided < 0.9 and all(2 * skips(record) > edges for record in records[-2:]):
         found["skips"] = (
             f"{skips(last)} of {edges} edges of the cell are skip connections: the search is collapsing. Stop earlier "
             "(too_many_skips, sharp_rise) or raise the decay of the weights (r_darts_l2)."
         )
-    if last["alpha_entropy"] < 0.1 * records[0]["alpha_entropy"]:
+    if decided < 0.1:
         found["entropy"] = (
             f"alpha's entropy has fallen to {last['alpha_entropy']:.3f} nats: every edge has all but chosen its "
             "operation, and searching on will change little."
         )
-    rise = sharp_rise(start=0)(records) if _series(records, "curvature", missing=True) else None
+    rise = sharp_rise()(records) if _series(records, "curvature", missing=True) else None
     if rise:
         found["curvature"] = (
             f"{rise.why}, since epoch {rise.epoch}: genotypes found from here on tend to do worse when they are "
