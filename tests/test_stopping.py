@@ -72,6 +72,7 @@ def test_the_first_epochs_are_never_the_answer():
 def test_a_curvature_that_is_not_positive_does_not_stop():
     assert asked(sharp_rise(), run_of([-1.0] * 10 + [-5.0] * 15)) is None  # it fell, though the ratio is 5
     assert asked(sharp_rise(), run_of([0.0] * 25)) is None
+    assert asked(sharp_rise(), run_of([1.0] * 12 + [float("nan")] * 13)) is None
 
 
 def test_a_rule_without_its_measure_says_so():

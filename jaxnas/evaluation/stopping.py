@@ -61,7 +61,7 @@ def sharp_rise(
             return None
         answer = points[now - 1 - delta - window // 2][0]
         old, new = (float(np.mean([value for _, value in points[max(0, k - window) : k]])) for k in (before, now))
-        if answer - records[0]["epoch"] < start or old <= 0 or new / old <= factor:
+        if answer - records[0]["epoch"] < start or not (old > 0 and new / old > factor):  # so not where one is NaN
             return None
         return Verdict(answer, f"the {measure} rose by a factor of {new / old:.2f}, from {old:.3g} to {new:.3g}")
 
