@@ -6,6 +6,8 @@ The public names, in the order in which data flows:
     jn.relaxation  alpha -> gates           jn.mixing             gates -> output of an edge
     jn.penalty     gates -> extra loss      jn.decoding           scores -> genotype
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
+    jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
+    jn.robust      searches of several runs
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
 """
 
@@ -13,6 +15,7 @@ from jaxnas import augmentation as augmentation
 from jaxnas import data as data
 from jaxnas import drawing as drawing
 from jaxnas import interop as interop
+from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
 from jaxnas.bilevel import Solver as Solver
@@ -24,6 +27,9 @@ from jaxnas.bilevel import joint as joint
 from jaxnas.data import Batch as Batch
 from jaxnas.epoch import Diverged as Diverged
 from jaxnas.evaluation import cost as cost
+from jaxnas.evaluation import diagnostics as diagnostics
+from jaxnas.evaluation import stopping as stopping
+from jaxnas.evaluation.diagnostics import Watch as Watch
 from jaxnas.hypergradient import Batches as Batches
 from jaxnas.hypergradient import Problem as Problem
 from jaxnas.hypergradient import conjugate_gradient as conjugate_gradient
@@ -64,5 +70,7 @@ from jaxnas.strategies.algorithms import gdas as gdas
 from jaxnas.strategies.algorithms import p_darts as p_darts
 from jaxnas.strategies.algorithms import pc_darts as pc_darts
 from jaxnas.strategies.algorithms import pc_darts_imagenet as pc_darts_imagenet
+from jaxnas.strategies.algorithms import r_darts_drop_path as r_darts_drop_path
+from jaxnas.strategies.algorithms import r_darts_l2 as r_darts_l2
 from jaxnas.strategies.algorithms import snas as snas
 from jaxnas.strategies.strategy import Strategy as Strategy

@@ -12,16 +12,17 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-KEPT = 2  # states kept: the last one, and the one before in case the last is damaged
+KEPT = 2  # states kept unless told otherwise: the last one, and the one before in case the last is damaged
 
 
-def save(folder: Path, epoch: int, state: Any) -> None:
+def save(folder: Path, epoch: int, state: Any, kept: int = KEPT) -> None:
     """Writes a state and returns when it is on disk.
 
     Args:
       folder: where states lie; made if missing.
       epoch: its number, counted from 1; a state of that number must not be there yet.
       state: a pytree of arrays; typed random keys are welcome.
+      kept: states that stay in the folder, this one included.
 
     Raises:
       OSError: where the disk has no room for it.
@@ -30,7 +31,7 @@ def save(folder: Path, epoch: int, state: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < needed:  # told before orbax's threads fail one by one
         raise OSError(errno.ENOSPC, f"a state needs {needed:,} bytes in {folder}")
-    with _manager(folder) as manager:
+    with _manager(folder, kept) as manager:
         manager.save(epoch, args=ocp.args.StandardSave(_plain(state)))
         manager.wait_until_finished()
 
@@ -58,8 +59,8 @@ def restore(folder: Path, epoch: int, like: Any) -> Any:
     return jax.tree.map(_as_key, like, plain, is_leaf=_is_key)
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+def _manager(folder: Path, kept: int | None = None) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=kept, enable_async_checkpointing=False)
     return ocp.CheckpointManager(Path(folder).absolute(), options=options)
 
 

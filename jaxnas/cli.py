@@ -22,6 +22,8 @@ from jaxnas import augmentation, drawing, folder, table
 from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
+from jaxnas.evaluation.diagnostics import Watch, spectrum
+from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
 from jaxnas.runner import environment, run
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
@@ -73,6 +75,9 @@ STRATEGIES: dict[
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
     "p-darts": algorithms.p_darts,
+    "darts-es": partial(algorithms.darts, hypergradient=unrolled),
+    "r-darts-l2": algorithms.r_darts_l2,
+    "r-darts-drop-path": algorithms.r_darts_drop_path,
     "pc-darts": algorithms.pc_darts,
     "pc-darts-imagenet": algorithms.pc_darts_imagenet,
     "gdas": algorithms.gdas,
@@ -84,6 +89,8 @@ STRATEGIES: dict[
 # strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
 STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
 GROWTH = (1, 2.2, 3.4)  # depths of the stages in parts of the first: 5, 11, 17 cells
+STOPS: dict[str, Rule] = {"never": never, "sharp-rise": sharp_rise(), "too-many-skips": too_many_skips()}
+STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule unless told otherwise
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
@@ -91,6 +98,13 @@ _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's unless given, ten times it for searches under {SHORT:,} steps."
+_STOP = (
+    f"What may end the search early: {', '.join(STOPS)}; sharp-rise for darts-es, never for the others unless given. "
+    "sharp-rise looks at the curvature and can fire from epoch 23 on."
+)
+_CURVATURE = (
+    "Measure the curvature of the validation loss in alpha every so many epochs; 0 is never, 2 with sharp-rise."
+)
 _DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
 
 
@@ -105,6 +119,8 @@ def search(
     channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
     depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
     alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
+    stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
+    curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -118,6 +134,8 @@ def search(
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
     chosen, row = _named(SPACES, space, "space"), _named(STRATEGIES, strategy, "strategy")
+    stop = stop or STOPPED.get(strategy, "never")
+    rule, watch = _named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     dataset_full = data_sets.load(dataset, data_dir)
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
@@ -147,7 +165,9 @@ def search(
             out=out,
             batch=batch,
             augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-            settings={**settings, "depth": depth, "alpha_rate": rate},
+            settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
+            stop=rule,
+            watch=watch,
             resume=resume,
             console=console,
         )
@@ -217,6 +237,13 @@ def methods(
     for one in found:
         shown.add_row(one.name, *one.slots.values())
     Console().print(shown)
+
+
+def _watch(stop: str, every: int | None) -> Watch | None:
+    every = (2 if stop == "sharp-rise" else 0) if every is None else every
+    if stop == "sharp-rise" and not every:
+        raise ValueError("--stop sharp-rise looks at the curvature: leave out --curvature 0.")
+    return Watch(spectrum, every) if every else None
 
 
 def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:

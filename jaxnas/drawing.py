@@ -241,25 +241,33 @@ def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: f
     _quieten(axes)
 
 
-def draw_curves(records: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses, accuracies, entropy of alpha and skips over the epochs, as far as the records have them.
+def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """Losses, accuracies, entropy, skips and what else was measured over the epochs; a grey line at the answer's epoch.
 
     Args:
-      records: as logged: epoch, {train,valid}_loss, {train,valid}_accuracy, alpha_entropy, skips.
+      records: as logged: epoch, {train,valid}_loss, {train,valid}_accuracy, alpha_entropy, skips; {"measured": {name:
+        number}} and {"stopped": {"epoch": the answer's}} where there are such.
 
     Raises:
       ValueError: if they hold none of these.
     """
+    answers = [record["stopped"]["epoch"] for record in records if "stopped" in record]
+    measured = dict.fromkeys(name for record in records for name in record.get("measured", {}))
+    records = [{**record, **record.get("measured", {})} for record in records]
     logged = {key for record in records for key in record}
-    panels = [keys for keys in PANELS if logged & set(keys)]
+    panels = [keys for keys in (*PANELS, *((name,) for name in measured)) if logged & set(keys)]
     if not panels:
         raise ValueError(f"nothing to draw: no record has one of {', '.join(sum(PANELS, ()))}.")
-    figure = Figure(figsize=(3.4 * len(panels), 2.7), layout="constrained")
-    for axes, keys in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    rows, columns = -(-len(panels) // 4), min(len(panels), 4)
+    figure = Figure(figsize=(3.4 * columns, 2.7 * rows), layout="constrained")
+    for place, keys in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, place)
         for key in [key for key in keys if key in logged]:
             points = np.array([(r.get("epoch", i), r[key]) for i, r in enumerate(records) if key in r])
             colour, mark = COLOURS[3 if key.startswith("valid") else 2], "o" if len(points) < 3 else ""
             axes.plot(*points.T, label=key.split("_")[0], color=colour, marker=mark, ms=4)
+        for answer in answers:
+            axes.axvline(answer, color=QUIET, lw=1.2, zorder=0)
         axes.set_title(keys[0].removeprefix("train_").replace("_", " "), fontsize=FONT + 1, color=INK)
         axes.set_xlabel("epoch", fontsize=FONT)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

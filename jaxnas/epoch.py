@@ -4,7 +4,7 @@ Where in the river: around the step. Knows a `Search` and arrays of images; no f
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -48,15 +48,10 @@ def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
       data: `Batches(train=Batch of all images, valid=...)`, on the device.
       batch: images in each of the two batches of a step.
     """
-    sizes = [half.label.shape[0] for half in data]
     step = jax.jit(search.step)  # traced once, inlined
 
     def run(state: SearchState, data: Batches, key: Array, start: Array, stop: Array):
-        keys = jax.random.split(key)
-        rows = [epoch_rows(k, size, batch) for k, size in zip(keys, sizes, strict=True)]
-
-        def batches(i: Array) -> Batches:
-            return Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+        batches = batches_of(data, key, batch)
 
         def body(i, carry):
             state, sums, bad = carry
@@ -74,7 +69,26 @@ def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
     number = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
-    return Program(compiled, steps_per_epoch(sizes[0], batch), time.perf_counter() - began, _memory(compiled))
+    steps = steps_per_epoch(data.train.label.shape[0], batch)
+    return Program(compiled, steps, time.perf_counter() - began, _memory(compiled))
+
+
+def batches_of(data: Batches, key: Array, batch: int) -> Callable[[Any], Batches]:
+    """Step of an epoch -> its batches: rows of a permutation of each half, drawn from the epoch's key."""
+    sizes = [half.label.shape[0] for half in data]
+    rows = [epoch_rows(k, size, batch) for k, size in zip(jax.random.split(key), sizes, strict=True)]
+    return lambda i: Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+
+
+def compile_measure(
+    measure: Callable[[SearchState, Batches], Mapping[str, Array]], search: Search, data: Batches, batch: int
+) -> tuple[Callable[[SearchState, Batches, Array], Any], tuple[str, ...]]:
+    """A compiled (state behind an epoch, data, its key) -> the measure on its last batches, and the names measured."""
+    last = steps_per_epoch(data.train.label.shape[0], batch) - 1
+    run = lambda state, data, key: measure(state, batches_of(data, key, batch)(last))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    lowered = jax.jit(run).lower(jax.eval_shape(search.init, key), data, key)
+    return lowered.compile(), tuple(lowered.out_info)
 
 
 def _memory(compiled) -> dict[str, int]:

@@ -5,8 +5,8 @@ Where in the river: below it, beside `checkpoint`. Knows files and genotypes; no
     config.json     what was asked for; whoever creates it owns the folder
     metrics.jsonl   one line for each finished epoch, with its genotype
     scores.npz      scores of every epoch, {cell: [T, E, O]}
-    genotype.json   the genotype of the last finished epoch
-    checkpoints/    the whole state of the last two epochs
+    genotype.json   the genotype of the last finished epoch; once the search is over, its answer
+    checkpoints/    the whole state of the last epochs
     result.json     what came out, once the search is over
     cells.png  alpha.png  curves.png
 """
@@ -15,6 +15,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas import drawing
-from jaxnas.spaces.genotype import from_json
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import CellGates, Space
 
 Record = dict[str, Any]
@@ -114,6 +115,12 @@ def read_records(folder: Path) -> list[Record]:
     return records
 
 
+def answer(records: Sequence[Record]) -> Record:
+    """The record whose genotype is the answer: that which the rule named, else the last."""
+    chosen = records[-1].get("stopped", records[-1])["epoch"]
+    return next(record for record in records if record["epoch"] == chosen)
+
+
 def read_scores(folder: Path) -> dict[str, np.ndarray]:
     """{cell: [T, E, O]} of the finished epochs; {} where there are none."""
     path = folder / "scores.npz"
@@ -138,10 +145,39 @@ def rewind(folder: Path, epochs: int) -> list[Record]:
     return records
 
 
-def draw(folder: Path, space: Space, records: Sequence[Record]) -> list[Path]:
-    """Pictures of the last genotype's cells, of alpha over time and of the curves; the files written."""
+def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) -> None:
+    """A new run's folder that starts with the first epochs of another run, to go on with other settings.
+
+    Args:
+      source, target: folders; the target appears whole or not at all.
+      epochs: epochs that are kept; the state after the last of them must lie in the source.
+      changes: settings that differ.
+
+    Raises:
+      FileNotFoundError: where that state was not kept.
+    """
+    state = source / "checkpoints" / str(epochs)
+    if not state.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, f"{source} holds no state of epoch {epochs} to go back to: keep more states (kept=...)."
+        )
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(state, part / "checkpoints" / str(epochs))
+    shutil.copy(source / "scores.npz", part)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | dict(changes)
+    write(part / "config.json", json.dumps(config, indent=2) + "\n")
+    *before, last = read_records(source)[:epochs]
+    last = {name: value for name, value in last.items() if name != "stopped"} | {"stage_ended": False}
+    write(part / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in [*before, last]))
+    rewind(part, epochs)
+    os.replace(part, target)
+
+
+def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype) -> list[Path]:
+    """Pictures of the answer's cells, of alpha over time and of the curves; the files written."""
     figures = {
-        "cells.png": drawing.draw_cells(from_json(json.dumps(records[-1]["genotype"]))),
+        "cells.png": drawing.draw_cells(genotype),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
         "curves.png": drawing.draw_curves(records),
     }

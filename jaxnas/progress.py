@@ -4,7 +4,7 @@ Where in the river: outside. Knows numbers and a terminal; no arrays.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,14 +45,17 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shown(console: Console, steps: int, epochs: int) -> Iterator[Show]:
-    """A progress bar over all steps of a stage, and a table that grows above it."""
+def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = ()) -> Iterator[Show]:
+    """A progress bar over all steps of a stage, and a table that grows above it; with a column for each measure."""
     columns = (TextColumn("{task.description}"), BarColumn(12), _Left(), TextColumn("{task.fields[told]}"))
-    console.print(_COLUMNS, style="bold", highlight=False, soft_wrap=True)
+    console.print(
+        _COLUMNS + "".join(f"   {name:>9}" for name in measured), style="bold", highlight=False, soft_wrap=True
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(
-            lambda epoch: _teller(bar, task, epoch, steps, epochs), lambda record: _row(console, bar, task, record)
+            lambda epoch: _teller(bar, task, epoch, steps, epochs),
+            lambda record: _row(console, bar, task, record, measured),
         )
 
 
@@ -66,16 +69,27 @@ def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int) ->
     return tell
 
 
-def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any]) -> None:
-    number = lambda name, form, width: format(record[name], form) if name in record else "-".rjust(width)
+def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any], measured: Sequence[str]) -> None:
+    numbers = {**record, **record.get("measured", {})}
+    number = lambda name, form, width: format(numbers[name], form) if name in numbers else "-".rjust(width)
     left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
     text = (
         f"{record['epoch']:5d}   {number('train_loss', '10.4f', 10)} {number('train_accuracy', '5.1%', 6):>6}"
         f"   {number('valid_loss', '10.4f', 10)} {number('valid_accuracy', '5.1%', 6):>6}"
         f"   {record['alpha_entropy']:6.4f}  {record['skips']:5d}   {record['images_per_second']:8.0f}"
         f"   {duration(left) if left is not None else '-':>9}"
-    )
+    ) + "".join(f"   {number(name, '9.3g', 9):>{max(9, len(name))}}" for name in measured)
     console.print(text, highlight=False, soft_wrap=True)
+
+
+def warn(console: Console, text: str) -> None:
+    """One sentence that should be seen."""
+    console.print(f"[bold yellow]warning:[/bold yellow] {text}", highlight=False, soft_wrap=True)
+
+
+def show_stop(console: Console, epoch: int, answer: int, why: str) -> None:
+    """That a rule ended the search, why, and which epoch is the answer."""
+    console.print(f"stopped after epoch {epoch}: {why}; the answer is the genotype of epoch {answer}.", soft_wrap=True)
 
 
 def show_end(

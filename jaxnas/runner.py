@@ -20,11 +20,13 @@ from rich.console import Console
 
 from jaxnas import checkpoint, folder, progress
 from jaxnas.data import Split
-from jaxnas.epoch import Diverged, Program, compile_epoch, on_device, run_epoch
+from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
+from jaxnas.evaluation.diagnostics import Watch
+from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.search import Augment, Search, SearchState, bind
-from jaxnas.spaces.genotype import Genotype, to_json
+from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.penalty import mean_entropy
@@ -38,9 +40,10 @@ class Result:
     """What a run leaves."""
 
     genotype: Genotype
-    state: SearchState
+    state: SearchState  # after the last epoch, also where the answer is an earlier one
     records: list[Record]  # one for each epoch
     folder: Path
+    stopped: Verdict | None = None  # of the last stage: why it ended early, and which epoch is the answer
 
 
 class _Job(NamedTuple):
@@ -50,14 +53,18 @@ class _Job(NamedTuple):
     console: Console
     data: Batches
     batch: int
-    stop: Callable[[Genotype, int], bool]
+    stop: Rule
+    watch: Watch | None
+    kept: int
     key: Array
 
 
-def never(genotype: Genotype, epoch: int) -> bool:
-    """Runs to the last epoch."""
-    del genotype, epoch
-    return False
+class _Compiled(NamedTuple):
+    """What runs during a stage."""
+
+    program: Program | None  # none where the stage is over
+    measure: Callable[[SearchState, Batches, Array], Mapping[str, Array]] | None
+    measured: tuple[str, ...]  # names
 
 
 def run(
@@ -70,7 +77,9 @@ def run(
     batch: int = 64,
     augment: Augment = lambda key, images: images,
     settings: Mapping[str, Any] | None = None,
-    stop: Callable[[Genotype, int], bool] = never,
+    stop: Rule = never,
+    watch: Watch | None = None,
+    kept: int = checkpoint.KEPT,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -85,7 +94,11 @@ def run(
       batch: images in each of the two batches of a step.
       augment: (key, uint8 images [B, H, W, C]) -> float images; runs inside the step.
       settings: what else belongs into the record of the run; compared when a run is resumed.
-      stop: (genotype, epoch from 1) -> True to end the stage after this epoch.
+      stop: looks at the records of a stage after each of its epochs but the last, may end it, and says which epoch is
+        the answer: `stopping.sharp_rise()` (needs a watch), `stopping.too_many_skips()`. The next stage starts from the
+        scores of that epoch.
+      watch: what else is measured every few epochs: `Watch(diagnostics.spectrum)`.
+      kept: states kept on disk.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -100,35 +113,41 @@ def run(
     config["epochs"] = [stage.epochs for stage in stages]
     if any(stage.settings for stage in stages):
         config["stages"] = [dict(stage.settings) for stage in stages]
+    if watch:
+        config["measured_every"] = watch.every
     with folder.explained(out):
         (folder.check_same if resume else folder.claim)(out, config)
         records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
-    job = _Job(out, console, on_device(data.train, data.valid), batch, stop, key)
+    job = _Job(out, console, on_device(data.train, data.valid), batch, stop, watch, kept, key)
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
-    scores, last = None, len(stages) - 1
+    before, scores, last = seconds["run"], None, len(stages) - 1
     for index, stage in enumerate(stages):
         space = stage.reshape(space, scores)
         mine = [record for record in records if record["stage"] == index]
         if mine and mine[-1]["stage_ended"] and index < last:  # over before we resumed: only its scores count
-            scores = _scores_after(out, mine[-1]["epoch"])
+            scores = _scores_after(out, folder.answer(mine)["epoch"])
             continue
         search = bind(stage.strategy, space, augment=augment)
-        program, state = _prepare(job, search, index, mine, seconds)
-        state = _run_stage(job, search, program, state, space, stage, index, records, seconds)
-        scores = _scores_after(out, len(records))  # as a resumed run will find them
-    genotype = search.genotype(state)
+        compiled, state = _prepare(job, search, index, mine, seconds)
+        state = _run_stage(job, search, compiled, state, stage, index, records, seconds)
+        scores = _scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
+    genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
     with folder.explained(out):
-        pictures = folder.draw(out, space, records)
-        seconds["total"] = time.perf_counter() - began
+        folder.write(out / "genotype.json", json.dumps(folder.answer(records)["genotype"]) + "\n")
+        pictures = folder.draw(out, space, records, genotype)
+        seconds["total"] = before + time.perf_counter() - began
         summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
-        summary |= {"seconds": seconds, "memory_bytes": {**program.memory_bytes, "peak": peak_memory()}}
-        folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
+        memory = {**(compiled.program.memory_bytes if compiled.program else {}), "peak": peak_memory()}
+        summary |= {"answer": folder.answer(records), "seconds": seconds, "memory_bytes": memory}
+        if compiled.program or not (out / "result.json").exists():
+            folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
     progress.show_end(console, out, genotype, seconds, pictures)
-    return Result(genotype=genotype, state=state, records=records, folder=out)
+    verdict = Verdict(**records[-1]["stopped"]) if "stopped" in records[-1] else None
+    return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)
 
 
-def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds) -> tuple[Program, SearchState]:
-    """The compiled epoch, and the state to start from: drawn, or as it was saved."""
+def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds) -> tuple[_Compiled, SearchState]:
+    """The compiled epoch and measure, and the state to start from: drawn, or as it was saved."""
     with progress.waiting(job.console, "compiling the search step (once; the next start finds it in the cache)"):
         began = time.perf_counter()
         if mine:
@@ -137,17 +156,24 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds)
         else:
             init = jax.jit(search.init).lower(job.key).compile(compiler_options=QUICK)
             state = init(jax.random.fold_in(job.key, index))
-        program = compile_epoch(search, job.data, job.batch)
+        if mine and mine[-1]["stage_ended"]:
+            return _Compiled(None, None, ()), state
+        compiled = _Compiled(compile_epoch(search, job.data, job.batch), None, ())
+        if job.watch:
+            found = compile_measure(job.watch.measure(search), search, job.data, job.batch)
+            compiled = _Compiled(compiled.program, *found)
         seconds["compile"] += time.perf_counter() - began
-    return program, state
+    return compiled, state
 
 
-def _run_stage(job, search, program, state, space, stage: Stage, index: int, records: list[Record], seconds):
+def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int, records: list[Record], seconds):
     """Runs what is left of a stage; `records` and `seconds` grow."""
-    done = sum(record["stage"] == index for record in records)
-    ended = bool(done) and records[-1]["stage_ended"]
+    mine = [record for record in records if record["stage"] == index]
+    done, ended, program = len(mine), False, compiled.program
+    if program is None:
+        return state
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
-    with progress.shown(job.console, program.steps, stage.epochs) as show:
+    with progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show:
         while not ended:
             epoch, began = len(records) + 1, time.perf_counter()
             key_epoch, tell = jax.random.fold_in(key_order, done), show.epoch(done + 1)
@@ -159,17 +185,42 @@ def _run_stage(job, search, program, state, space, stage: Stage, index: int, rec
             elapsed = time.perf_counter() - began
             seconds["run"] += elapsed
             scores, genotype = jax.device_get(search.scores(state)), search.genotype(state)
-            ended = done >= stage.epochs or bool(job.stop(genotype, done))
-            record = {"epoch": epoch, "stage": index, "step": int(state.bilevel.step), "stage_ended": ended}
+            record: Record = {"epoch": epoch, "stage": index, "step": int(state.bilevel.step)}
             record |= measures(means, scores, genotype) | {"seconds": elapsed}
             record["images_per_second"] = program.steps * job.batch * len(means) / elapsed
             record["genotype"] = json.loads(to_json(genotype))
+            if compiled.measure and ((done - 1) % job.watch.every == 0 or done == stage.epochs):
+                found = jax.device_get(compiled.measure(state, job.data, key_epoch))
+                record["measured"] = {name: float(value) for name, value in found.items()}
+            mine.append(record)
+            ended = _judge(job, mine, done == stage.epochs)
             with folder.explained(job.out):
                 folder.append(job.out, record, scores)
-                checkpoint.save(job.out / "checkpoints", epoch, state)
+                checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
             records.append(record)
             show.row(record)
+            _tell(job, mine)
     return state
+
+
+def _judge(job: _Job, mine: list[Record], last: bool) -> bool:
+    """Whether the stage ends here; what the rule said, and warnings not given before, go into the newest record."""
+    verdict = None if last else job.stop(mine)
+    if verdict:
+        mine[-1]["stopped"] = verdict._asdict()
+    said = {kind for record in mine for kind in record.get("warnings", ())}
+    new = {kind: text for kind, text in warnings(mine).items() if kind not in said}
+    if new and not verdict:
+        mine[-1]["warnings"] = new
+    mine[-1]["stage_ended"] = last or verdict is not None
+    return mine[-1]["stage_ended"]
+
+
+def _tell(job: _Job, mine: list[Record]) -> None:
+    for text in mine[-1].get("warnings", {}).values():
+        progress.warn(job.console, text)
+    if "stopped" in mine[-1]:
+        progress.show_stop(job.console, mine[-1]["epoch"], mine[-1]["stopped"]["epoch"], mine[-1]["stopped"]["why"])
 
 
 def measures(means: Mapping[str, Mapping[str, float]], scores: CellGates, genotype: Genotype) -> Record:

@@ -69,6 +69,8 @@ def stray_labels(tmp_path_factory):
         (["search", "--depth", "2"], "layers=2"),
         (["search", "--fraction", "0"], "fraction"),
         (["search", "--resume"], "--out"),
+        (["search", "--stop", "soon"], "no rule to stop by is called 'soon'; choose one of never, sharp-rise"),
+        (["search", "--strategy", "darts-es", "--curvature", "0"], "sharp-rise looks at the curvature"),
         (["info", "--side", "30"], "multiples of 4"),
         (["info", "no genotype"], "enotype"),
         (["draw", "|none~0|", "--out", "x.bmp"], ".png"),

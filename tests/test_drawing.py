@@ -107,6 +107,10 @@ def test_curves_draw_what_the_records_have():
     loss, skips = draw_curves(records).axes
     assert [len(line.get_xdata()) for line in loss.lines] == [4, 3] and len(skips.lines) == 1
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "valid"]
+    records[1]["measured"], records[3] = {"trace": 2.0}, {**records[3], "stopped": {"epoch": 1}}
+    *_, trace = draw_curves(records).axes
+    assert trace.get_title() == "trace" and [len(line.get_xdata()) for line in trace.lines] == [1, 2]  # and the answer
+    np.testing.assert_array_equal(trace.lines[1].get_xdata(), 1)
     full = {"train_loss": 1, "valid_accuracy": 0.5, "alpha_entropy": 2, "skips": 0}
     assert len(draw_curves([full]).axes) == 4
     with pytest.raises(ValueError, match="train_loss"):

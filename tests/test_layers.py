@@ -39,6 +39,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),
+    "evaluation.diagnostics": ("hypergradient", "search", "spaces.genotype"),
+    "evaluation.stopping": (),
+    "robust": ("data", "evaluation.*", "folder", "runner", "spaces.space", "stages", "strategies.strategy"),
     "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
     "evaluation.resources": (
         "evaluation.cost",

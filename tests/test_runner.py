@@ -1,6 +1,7 @@
 """A whole run: what it writes, that it repeats and resumes, and what it says when something is wrong."""
 
 import errno
+import io
 import json
 import os
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from jaxnas import checkpoint, epoch, folder
 from jaxnas.data import Batch, Split
 from jaxnas.epoch import Diverged
+from jaxnas.evaluation.diagnostics import Watch
+from jaxnas.evaluation.stopping import Verdict
 from jaxnas.hypergradient import first_order
 from jaxnas.runner import measures, run
 from jaxnas.search import bind
@@ -43,15 +46,14 @@ def augment(key, pixels):
 
 def search_in(out, *, seed=0, data=DATA, epochs=3, strategy=None, stages=None, **options):
     stages = stages or [Stage(strategy or row(9, hypergradient=first_order(), every=3), epochs)]
-    options = {"augment": augment, "batch": 4, "settings": {"seed": seed}, **options}
-    return run(stages, SPACE, data, jax.random.key(seed), out=out, console=Console(quiet=True), **options)
+    options = {"augment": augment, "batch": 4, "settings": {"seed": seed}, "console": Console(quiet=True), **options}
+    return run(stages, SPACE, data, jax.random.key(seed), out=out, **options)
 
 
-def interrupt(genotype, number):
-    """A `stop` that is a Ctrl-C after the second epoch of a stage, before it is recorded."""
-    if number == 2:
+def interrupt(records):
+    """A rule that is a Ctrl-C after the second epoch of a stage, before it is recorded."""
+    if len(records) == 2:
         raise KeyboardInterrupt
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +120,10 @@ def test_a_record_without_its_checkpoint_is_forgotten(result, tmp_path, monkeypa
     """A crash between the two: the epoch is run again."""
     save = checkpoint.save
 
-    def crash(where, number, state):
+    def crash(where, number, state, **options):
         if number == 2:
             raise RuntimeError("power cut")
-        save(where, number, state)
+        save(where, number, state, **options)
 
     monkeypatch.setattr(checkpoint, "save", crash)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -150,8 +152,34 @@ def test_two_stages_run_on_and_resume(tmp_path):
     assert numbers(search_in(tmp_path / "b", stages=stages, resume=True).records) == numbers(whole.records)
 
 
-def test_stop_ends_a_stage(tmp_path):
-    assert len(search_in(tmp_path / "b", stop=lambda genotype, number: number == 2).records) == 2
+def sizes(search):
+    """A measure that is quick to compile: the step, and whether the batches are those of the data."""
+    return lambda state, batches: {
+        "at": state.bilevel.step,
+        "first": (batches.valid.image.shape == (4, 8, 8, 1)) & (batches.train.label < 4).all(),
+    }
+
+
+def test_a_rule_ends_a_run_and_names_the_answer(tmp_path):
+    """Stopped after epoch 4 of 6 with the genotype of epoch 3: everything says so, and resuming repeats it."""
+    rule = lambda records: Verdict(3, "enough") if len(records) == 4 else None
+    console = Console(file=io.StringIO(), width=200)
+    options = {"epochs": 6, "stop": rule, "watch": Watch(sizes, every=2), "kept": 3}
+    ended = search_in(tmp_path / "b", console=console, **options)
+    assert ended.stopped == (3, "enough") and len(ended.records) == 4
+    assert json.loads(to_json(ended.genotype)) == ended.records[2]["genotype"]
+    assert json.loads((tmp_path / "b" / "genotype.json").read_text()) == ended.records[2]["genotype"]
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["answer"]["epoch"] == 3
+    assert [r.get("measured") for r in ended.records] == [
+        {"at": 3.0, "first": 1.0},
+        None,
+        {"at": 9.0, "first": 1.0},
+        None,
+    ]
+    assert "stopped after epoch 4: enough; the answer is the genotype of epoch 3." in console.file.getvalue()
+    assert len([p for p in (tmp_path / "b" / "checkpoints").iterdir() if p.name.isdigit()]) == 3
+    again = search_in(tmp_path / "b", resume=True, **options)
+    assert again.records == ended.records and again.stopped == ended.stopped and again.genotype == ended.genotype
 
 
 def test_nan_stops_and_keeps_the_last_good_state(tmp_path):

@@ -5,6 +5,7 @@ only steps.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import optax
 
@@ -21,6 +22,7 @@ from jaxnas.strategies.optimizers import (
     l2_adam,
     linear,
     nesterov,
+    ramp,
     two_phase,
     warmed_up,
 )
@@ -35,6 +37,7 @@ def darts(
     hypergradient: Hypergradient | Callable[[Lookahead], Hypergradient] = unrolled,
     every: int = 1,
     alpha_rate: float = 3e-4,
+    decay: float = 3e-4,
 ) -> Strategy:
     """DARTS: softmax gates, weighted sums, alpha along the validation loss and weights along the training loss.
 
@@ -47,6 +50,7 @@ def darts(
         second order) and `finite_difference` (the official estimate of it).
       every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
       alpha_rate: learning rate of alpha; the official 3e-4 hardly moves alpha in less than some thousand steps.
+      decay: L2 decay of the weights.
 
     Reference: Liu, Simonyan, Yang 2019, arXiv:1806.09055, algorithm 1; quark0/darts `cnn/train_search.py`,
       `cnn/architect.py`.
@@ -57,7 +61,7 @@ def darts(
     >>> darts(100).replace(relaxation=edge_normalized(softmax())).mixing.width(16)
     16
     """
-    sgd = heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=3e-4)
+    sgd = heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=decay)
     ahead = through(sgd, part=lambda state: state[1])  # behind the clipping
     chosen = hypergradient if isinstance(hypergradient, Hypergradient) else hypergradient(ahead)
     weights = optax.chain(clip_norm(5.0), sgd)
@@ -270,3 +274,37 @@ def gaea(steps: int, *, every: int = 1, alpha_rate: float = 0.1) -> Strategy:
     """
     weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=3e-4))
     return Strategy(solver=alternating(weights, exponentiated_gradient(alpha_rate)), relaxation=simplex())
+
+
+def r_darts_l2(steps: int, decay: float = 81e-4, **settings: Any) -> Strategy:
+    """R-DARTS (L2), one point of its grid: DARTS whose weights decay more, so that alpha's optimum is flatter.
+
+        L_train(w, alpha) + decay/2 |w|^2
+
+    Args:
+      steps: length of the search.
+      decay: of the weights; the grid is 3e-4 (DARTS itself), 9e-4, 27e-4, 81e-4, 243e-4, of which `robust.grid` picks.
+      settings: of `darts`.
+
+    Reference: Zela et al. 2020, arXiv:1909.09656, section 5.2; automl/RobustDARTS `scripts/start_search.sh`.
+    """
+    return darts(steps, decay=decay, **settings)
+
+
+def r_darts_drop_path(steps: int, rate: float = 0.2, *, every: int = 1, **settings: Any) -> Strategy:
+    """R-DARTS (DP), one point of its grid: DARTS whose edges are dropped more and more often.
+
+        y = m inner(x) / (1 - p),    m ~ Bernoulli(1 - p),    p = rate * e / (E - 1) in the e-th of E epochs
+
+    Args:
+      steps, every: length of the search and of an epoch; without `every` the rate rises at each step.
+      rate: at the end; the grid is 0, 0.2, 0.4, 0.6.
+      settings: of `darts`.
+
+    Reference: Zela et al. 2020, arXiv:1909.09656, section 5.1; automl/RobustDARTS `src/search/train_search.py`.
+    Deviates: the official code ramps the probability of cutout alongside; augmentation does not know the step here.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"r_darts_drop_path(rate={rate}): give a probability from 0 to below 1, such as 0.2.")
+    row = darts(steps, every=every, **settings)
+    return row.replace(mixing=dropped_path(ramp(rate, steps, every), row.mixing))
