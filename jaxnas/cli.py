@@ -21,8 +21,9 @@ from jaxnas import augmentation, drawing, folder
 from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
+from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
-from jaxnas.runner import environment, run
+from jaxnas.runner import Finish, decoded, environment, run
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
@@ -49,12 +50,13 @@ class SpaceChoice(NamedTuple):
     decode: Callable[[], Decode]
     depth: int  # of the default search: cells, or cells for each stage
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
+    kept: int | None = 2  # edges into each node that a genotype keeps
 
 
 _DARTS = (darts_network, top_edges, 5, (36, 20))
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5)),
+    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, argmax_edges, 1, (16, 5), None),
     "s1": SpaceChoice(s1, *_DARTS),
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
@@ -67,7 +69,12 @@ STRATEGIES: dict[
     "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
     "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
     "pc-darts": algorithms.pc_darts,
+    "random-sharing": algorithms.random_sharing,
+    "smooth-darts": algorithms.smooth_darts,
+    "nasp": algorithms.nasp,
+    "i-darts": algorithms.i_darts,
 }
+FINISH: dict[str, Finish] = {"random-sharing": pick_shared}  # strategies whose genotype is not decoded from alpha
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
@@ -103,8 +110,12 @@ def search(
         raise ValueError("--resume continues the run in a folder: name it with --out.")
     chosen, row = _named(SPACES, space, "space"), _named(STRATEGIES, strategy, "strategy")
     dataset_full = data_sets.load(dataset, data_dir)
+    finish = FINISH.get(strategy, decoded)
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
+        finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
+    if row is algorithms.random_sharing:
+        row = partial(row, kept=chosen.kept)
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
     built = chosen.make(channels, depth, dataset_full.classes, image=dataset_full.train.image.shape[1:])
@@ -129,6 +140,7 @@ def search(
             batch=batch,
             augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
             settings={**settings, "depth": depth, "alpha_rate": rate},
+            finish=finish,
             resume=resume,
             console=console,
         )

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas import drawing
-from jaxnas.spaces.genotype import from_json
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import CellGates, Space
 
 Record = dict[str, Any]
@@ -138,10 +138,10 @@ def rewind(folder: Path, epochs: int) -> list[Record]:
     return records
 
 
-def draw(folder: Path, space: Space, records: Sequence[Record]) -> list[Path]:
-    """Pictures of the last genotype's cells, of alpha over time and of the curves; the files written."""
+def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype) -> list[Path]:
+    """Pictures of the genotype's cells, of alpha over time and of the curves; the files written."""
     figures = {
-        "cells.png": drawing.draw_cells(from_json(json.dumps(records[-1]["genotype"]))),
+        "cells.png": drawing.draw_cells(genotype),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
         "curves.png": drawing.draw_curves(records),
     }

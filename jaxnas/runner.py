@@ -54,6 +54,15 @@ class _Job(NamedTuple):
     key: Array
 
 
+Finish = Callable[[Search, SearchState, Batches, Array, int], Genotype]  # (search, state, all images, key, batch)
+
+
+def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int) -> Genotype:
+    """The genotype that the search's decoding reads off alpha."""
+    del data, key, batch
+    return search.genotype(state)
+
+
 def never(genotype: Genotype, epoch: int) -> bool:
     """Runs to the last epoch."""
     del genotype, epoch
@@ -71,6 +80,7 @@ def run(
     augment: Augment = lambda key, images: images,
     settings: Mapping[str, Any] | None = None,
     stop: Callable[[Genotype, int], bool] = never,
+    finish: Finish = decoded,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -86,6 +96,8 @@ def run(
       augment: (key, uint8 images [B, H, W, C]) -> float images; runs inside the step.
       settings: what else belongs into the record of the run; compared when a run is resumed.
       stop: (genotype, epoch from 1) -> True to end the stage after this epoch.
+      finish: how the last state becomes the genotype of the run: decoded from alpha unless given, or `pick_shared`,
+        `select_by_perturbation`. The records of the epochs hold what is decoded.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -114,9 +126,12 @@ def run(
         program, state = _prepare(job, search, index, mine, seconds)
         state = _run_stage(job, search, program, state, space, stage, index, records, seconds)
         scores = jax.device_get(search.scores(state))
-    genotype = search.genotype(state)
+    began_finish = time.perf_counter()
+    genotype = finish(search, state, job.data, jax.random.fold_in(key, len(stages)), batch)
+    seconds["run"] += time.perf_counter() - began_finish
     with folder.explained(out):
-        pictures = folder.draw(out, space, records)
+        folder.write(out / "genotype.json", to_json(genotype) + "\n")
+        pictures = folder.draw(out, space, records, genotype)
         seconds["total"] = time.perf_counter() - began
         summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
         summary |= {"seconds": seconds, "memory_bytes": {**program.memory_bytes, "peak": peak_memory()}}

@@ -13,7 +13,13 @@ import jaxnas
 ROOT = Path(jaxnas.__file__).parent
 ANYTHING = ("*",)
 SPACES, STRATEGIES = "spaces.*", "strategies.*"
-SLOTS = ("strategies.relaxation", "strategies.mixing", "strategies.penalty", "strategies.decoding")
+SLOTS = (
+    "strategies.relaxation",
+    "strategies.perturbation",
+    "strategies.mixing",
+    "strategies.penalty",
+    "strategies.decoding",
+)
 ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from inside jaxnas
     "spaces.space": (),
     "spaces.genotype": (),
@@ -26,6 +32,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.darts": ("spaces.ops", "spaces.space"),
     "spaces.nas_bench_201": ("spaces.ops", "spaces.space"),
     "strategies.relaxation": ("spaces.space",),
+    "strategies.proximal": ("spaces.space", "strategies.relaxation"),
+    "strategies.perturbation": ("spaces.space",),
     "strategies.mixing": (),
     "strategies.penalty": ("spaces.space",),
     "strategies.decoding": ("spaces.genotype", "spaces.space"),
@@ -33,11 +41,39 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "bilevel": ("hypergradient",),
     "strategies.optimizers": (),
     "strategies.strategy": ("bilevel", *SLOTS),
-    "strategies.algorithms": ("bilevel", "hypergradient", "strategies.optimizers", "strategies.strategy", *SLOTS),
+    "strategies.algorithms": (
+        "bilevel",
+        "hypergradient",
+        "strategies.optimizers",
+        "strategies.proximal",
+        "strategies.strategy",
+        *SLOTS,
+    ),
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),
     "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
+    "evaluation.shared_weights": ("data", "hypergradient", "search", "spaces.genotype", "spaces.space"),
+    "evaluation.random_search": (
+        "evaluation.shared_weights",
+        "hypergradient",
+        "search",
+        "spaces.genotype",
+        "spaces.space",
+        "strategies.decoding",
+    ),
+    "evaluation.perturbation": (
+        "bilevel",
+        "data",
+        "epoch",
+        "evaluation.shared_weights",
+        "hypergradient",
+        "search",
+        "spaces.genotype",
+        "spaces.space",
+        "strategies.optimizers",
+        "strategies.relaxation",
+    ),
     "interop": (SPACES, "strategies.mixing"),
     "datasets.prepared": (),
     "data": ("datasets.prepared",),

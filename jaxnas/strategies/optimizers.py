@@ -30,6 +30,15 @@ def l2_adam(rate: optax.ScalarOrSchedule, decay: float, b1: float = 0.5) -> opta
     return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=b1, b2=0.999, eps=1e-8))
 
 
+def box(low: float, high: float) -> optax.GradientTransformation:
+    """Shortens each step so that parameters stay between two bounds: the last of a chain."""
+
+    def update(updates, params):
+        return jax.tree.map(lambda u, p: jnp.clip(p + u, low, high) - p, updates, params)
+
+    return optax.stateless(update)
+
+
 def clip_norm(limit: float) -> optax.GradientTransformation:
     """Scales all gradients by min(1, limit / (norm + 1e-6)): torch's clip, whose 1e-6 optax does not have."""
 

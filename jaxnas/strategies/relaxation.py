@@ -48,7 +48,7 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
     return Relaxation(init, sample, mean)
 
 
-def uniform() -> Relaxation:
+def uniform(kept: int | None = None) -> Relaxation:
     """One living operation for each edge, drawn uniformly anew at every pass: alpha plays no part in training.
 
         gates_e = one_hot(o_e),    o_e ~ U(living operations of e);    mean gates_eo = 1 / (number of those)
@@ -56,18 +56,39 @@ def uniform() -> Relaxation:
     One draw for each type of cell. With the mixing `sampled` this trains a supernet path by path, as random search with
     shared weights does.
 
-    Reference: Li and Talwalkar 2019, arXiv:1902.07638.
+    Args:
+      kept: edges into each node that are open, drawn uniformly too; all unless given. The other ones have gates 0.
+
+    Reference: Li and Talwalkar 2019, arXiv:1902.07638; liamcli/randomNAS_release
+      `benchmarks/cnn/darts/darts_wrapper_discrete.py` (two edges into each node).
     """
     inner = softmax()
 
+    def draw(key: Array, alpha: Array, space: Space, cell: str) -> Gates:
+        key_ops, key_edges = jax.random.split(key)
+        gates = _one_hot(key_ops, alpha, space.mask(cell))
+        if kept is None:
+            return gates
+        edges = best_edges(jax.random.uniform(key_edges, alpha.shape[:1]), space, kept).astype(alpha.dtype)
+        return Gates(gates.ops * edges[:, None], edges)
+
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         del step
-        return {c: _one_hot(k, alpha[c], space.mask(c)) for c, k in _keys(key, space).items()}
+        return {c: draw(k, alpha[c], space, c) for c, k in _keys(key, space).items()}
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
         return {c: Gates(masked_softmax(jnp.zeros_like(alpha[c]), space.mask(c)), _ones(alpha[c])) for c in space.cells}
 
     return Relaxation(inner.init, sample, mean)
+
+
+def best_edges(score: Array, space: Space, kept: int) -> Array:
+    """Which edges are among the `kept` highest of those with the same target, the first at ties; [E] booleans."""
+    target, order = np.array(space.edges)[:, 1], np.arange(len(space.edges))
+    same, before = target[:, None] == target[None, :], order[None, :] < order[:, None]
+    mine, other = score[:, None], score[None, :]
+    better = (other > mine) | ((other == mine) & jnp.asarray(before))
+    return (better & jnp.asarray(same)).sum(-1) < kept
 
 
 def _keys(key: Array, space: Space) -> dict[str, Array]:
