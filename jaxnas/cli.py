@@ -114,7 +114,7 @@ def search(
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
         finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
-    if row is algorithms.random_sharing:
+    if row in (algorithms.random_sharing, algorithms.nasp):  # they train what a genotype of this space looks like
         row = partial(row, kept=chosen.kept)
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth

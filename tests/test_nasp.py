@@ -45,6 +45,8 @@ def test_the_proximal_point_by_hand():
     np.testing.assert_array_equal(gates.edges, 1)
     seen = closed()(None, {"cell": gates}, STEP)["cell"].ops
     np.testing.assert_array_equal(seen, expected == 1)
+    expected[4, 1] = 1  # where all edges are kept
+    np.testing.assert_allclose(sampled(binary(None), ALPHA)["cell"].ops, expected, rtol=1e-6)
 
 
 def test_the_start_is_a_tie_that_the_first_win():

@@ -119,7 +119,7 @@ def smooth_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, radius
     return Strategy(solver=solver, perturb=uniform_noise(lambda step: grown(step // every)))
 
 
-def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4) -> Strategy:
+def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, kept: int | None = 2) -> Strategy:
     """NASP: both players see one operation on two edges into each node; alpha stays in a box.
 
         alpha    <-  clip(Adam on grad_g L_valid(w, g) at g = prox(alpha), 0, 1),    all operations computed
@@ -129,6 +129,7 @@ def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4) -> Strategy:
       steps: length of the search; the learning rate falls from 0.025 to 0.001 along a cosine.
       every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
       alpha_rate: learning rate of alpha.
+      kept: open edges into each node; None where genotypes keep all (NAS-Bench-201).
 
     Reference: Yao et al. 2020, arXiv:1905.13577; xujinfan/NASP-codes `codes/train_search.py`, `codes/model_search.py`.
     Deviates: operations are those of the space, without `none` (the official sets differ from those of DARTS). The
@@ -136,7 +137,7 @@ def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4) -> Strategy:
     """
     alpha = optax.chain(l2_adam(alpha_rate, decay=1e-3), box(0.0, 1.0))
     solver = alternating(_sgd(steps, every), alpha)
-    return Strategy(solver=solver, relaxation=binary(2), perturb=closed(), mixing=opened())
+    return Strategy(solver=solver, relaxation=binary(kept), perturb=closed(), mixing=opened())
 
 
 def i_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, terms: int = 2, inner: int = 4) -> Strategy:

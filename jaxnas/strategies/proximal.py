@@ -14,7 +14,7 @@ from jaxnas.strategies.relaxation import Alpha, Relaxation, best_edges, softmax
 FAINT = 1e-20  # a gate that adds nothing to a sum in float32 and yet is not 0
 
 
-def binary(kept: int = 2, *, never: tuple[str, ...] = ("none",), start: float = 0.5) -> Relaxation:
+def binary(kept: int | None = 2, *, never: tuple[str, ...] = ("none",), start: float = 0.5) -> Relaxation:
     """The proximal point of NASP: the best operation of the best edges, wholly; alpha moves as if it were the gates.
 
         gates = prox(alpha),    prox(alpha)_eo = [o = argmax alpha_e] [e among the `kept` best edges of its node],
@@ -25,7 +25,7 @@ def binary(kept: int = 2, *, never: tuple[str, ...] = ("none",), start: float = 
     are softmax(alpha), by which the official code decodes.
 
     Args:
-      kept: edges into each node that are open.
+      kept: edges into each node that are open; all for None.
       never: operations that are never chosen. With all nodes at `none` no gradient would ever flow.
       start: alpha at the beginning.
 
@@ -39,7 +39,7 @@ def binary(kept: int = 2, *, never: tuple[str, ...] = ("none",), start: float = 
     def prox(alpha: Array, space: Space, cell: str) -> Array:
         allowed = jnp.asarray(space.mask(cell) & ~np.isin(space.op_names, never))
         score = jnp.where(allowed, alpha, -jnp.inf)
-        open_edges = best_edges(score.max(-1), space, kept)[:, None] & allowed
+        open_edges = best_edges(score.max(-1), space, len(space.edges) if kept is None else kept)[:, None] & allowed
         chosen = jax.nn.one_hot(score.argmax(-1), alpha.shape[1], dtype=bool)
         faint = jnp.where(jnp.asarray(space.mask(cell)), jnp.asarray(FAINT, alpha.dtype), 0)
         return jnp.where(open_edges & chosen, 1, faint)
