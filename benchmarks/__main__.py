@@ -39,9 +39,9 @@ from benchmarks.measure import (
 from benchmarks.peers import PEERS, Wish, alone, compare, reason_against
 from benchmarks.starts import starts as both_starts
 from jaxnas import drawing
-from jaxnas.cli import SPACES, STRATEGIES
 from jaxnas.folder import write
-from jaxnas.runner import environment
+from jaxnas.names import SPACES, STRATEGIES
+from jaxnas.record import environment
 
 _PRECISION = f"Of products, ours and PyTorch's: {', '.join(PRECISIONS)}."
 _COMPILED = "What torch.compile gets: edges (equal edges share a program), network (slow to compile), or none."

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from benchmarks.case import CLASSES, Case, images
-from jaxnas.cli import SPACES, STRATEGIES
 from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches
+from jaxnas.names import SPACES, STRATEGIES
 from jaxnas.search import Search, bind
 from jaxnas.spaces.space import Space
 

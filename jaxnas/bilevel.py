@@ -61,6 +61,11 @@ def every(steps: int) -> Callable[[Array], Array]:
     return lambda step: step % steps == 0
 
 
+def never(step: Array) -> Array:
+    """Alpha rests for the whole search: its pass is compiled, since it is that of the weights, and never run."""
+    return step < 0
+
+
 def alternating(
     weights_tx: optax.GradientTransformation,
     alpha_tx: optax.GradientTransformation,

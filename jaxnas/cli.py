@@ -1,17 +1,17 @@
 """The command line: `jaxnas search | draw | info | methods`.
 
-Where in the river: the outermost shore. Names become values here and nowhere else.
+Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
 import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import typer
@@ -23,17 +23,14 @@ from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
-from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
-from jaxnas.hypergradient import finite_difference, first_order, unrolled
-from jaxnas.runner import environment, run
-from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
+from jaxnas.evaluation.random_search import pick_shared
+from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.record import environment
+from jaxnas.runner import decoded, run
 from jaxnas.spaces.genotype import Genotype, read
-from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
-from jaxnas.spaces.nasnet import nasnet, nasnet_frc, nasnet_frc_network, nasnet_network
 from jaxnas.spaces.space import Space
-from jaxnas.stages import Stage, p_darts_stages
+from jaxnas.stages import Stage
 from jaxnas.strategies import algorithms
-from jaxnas.strategies.decoding import Decode, argmax_edges
 from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
@@ -44,54 +41,6 @@ app = typer.Typer(
     help="Differentiable neural architecture search: find a cell, look at it, know what it costs.",
 )
 
-
-class SpaceChoice(NamedTuple):
-    """What stands behind the name of a space."""
-
-    make: Callable[..., Space]  # (channels, depth, classes, image=)
-    network: Callable[..., Space]  # the same sizes, for a genotype
-    decode: Callable[[Decode], Decode]  # the row's rule -> the rule for this space
-    depth: int  # of the default search: cells, or cells for each stage
-    searched: int  # the same in the papers' search, of 16 channels
-    official: tuple[int, int]  # (channels, depth) that the papers build networks with
-
-
-_DARTS = (darts_network, lambda rule: rule, 5, 8, (36, 20))
-_NASNET = (lambda rule: rule, 1, 2, (36, 6))
-SPACES = {
-    "darts": SpaceChoice(darts, *_DARTS),
-    "nas_bench_201": SpaceChoice(nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5)),
-    "nasnet": SpaceChoice(nasnet, nasnet_network, *_NASNET),
-    "nasnet-frc": SpaceChoice(nasnet_frc, nasnet_frc_network, *_NASNET),
-    "s1": SpaceChoice(s1, *_DARTS),
-    "s2": SpaceChoice(s2, *_DARTS),
-    "s3": SpaceChoice(s3, *_DARTS),
-    "s4": SpaceChoice(s4, *_DARTS),
-}
-STRATEGIES: dict[
-    str, Callable[..., Strategy]
-] = {  # (steps, every=steps in an epoch, alpha_rate=) -> a row of the table
-    "darts": partial(algorithms.darts, hypergradient=unrolled),
-    "darts-first-order": partial(algorithms.darts, hypergradient=first_order()),
-    "darts-official": partial(algorithms.darts, hypergradient=finite_difference),
-    "p-darts": algorithms.p_darts,
-    "darts-es": partial(algorithms.darts, hypergradient=unrolled),
-    "r-darts-l2": algorithms.r_darts_l2,
-    "r-darts-drop-path": algorithms.r_darts_drop_path,
-    "pc-darts": algorithms.pc_darts,
-    "pc-darts-imagenet": algorithms.pc_darts_imagenet,
-    "gdas": algorithms.gdas,
-    "snas": algorithms.snas,
-    "dr-nas": algorithms.dr_nas,
-    "fair-darts": algorithms.fair_darts,
-    "gaea": algorithms.gaea,
-}
-# strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
-STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
-GROWTH = (1, 2.2, 3.4)  # depths of the stages in parts of the first: 5, 11, 17 cells
-STOPS: dict[str, Rule] = {"never": never, "sharp-rise": sharp_rise(), "too-many-skips": too_many_skips()}
-STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule unless told otherwise
-SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
 _SPACE = f"What may be built: {', '.join(SPACES)}."
@@ -137,8 +86,12 @@ def search(
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = _named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     dataset_full = data_sets.load(dataset, data_dir)
+    finish = FINISH.get(strategy, decoded)
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
+        finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
+    if row in (algorithms.random_sharing, algorithms.nasp):  # they train what a genotype of this space looks like
+        row = partial(row, kept=chosen.kept)
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
     make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])
@@ -168,6 +121,7 @@ def search(
             settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
             stop=rule,
             watch=watch,
+            finish=finish,
             resume=resume,
             console=console,
         )

@@ -188,28 +188,31 @@ def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradie
     return Hypergradient(lookahead, indirect)
 
 
-def neumann(terms: int, learning_rate: float) -> Hypergradient:
+def neumann(terms: int, learning_rate: float | optax.Schedule) -> Hypergradient:
     """Implicit differentiation with a truncated Neumann series for the inverse Hessian.
 
         indirect = -grad^2_{alpha w} L_inner  [ eta sum_{k <= terms} (I - eta H)^k v ],    H = grad^2_w L_inner
 
     Args:
       terms: number of Hessian-vector products; 0 keeps the identity only.
-      learning_rate: eta, below 2 / (largest eigenvalue of H) for convergence.
+      learning_rate: eta, or eta of the step; below 2 / (largest eigenvalue of H) for convergence.
 
     Reference: Lorraine et al. 2020, arXiv:1911.02590, equation 8; Zhang et al. 2021 (iDARTS), arXiv:2106.10784.
     """
-    if terms < 0 or learning_rate <= 0:
+    if terms < 0 or (not callable(learning_rate) and learning_rate <= 0):
         raise ValueError(f"neumann(terms={terms}, learning_rate={learning_rate}): terms >= 0, learning_rate > 0.")
 
     def indirect(problem: Problem, state: BilevelState, batches: Batches, g: Grads, v: Grads) -> Alpha:
+        with jax.numpy_dtype_promotion("standard"):  # schedules of optax divide by integers
+            eta = learning_rate(state.step) if callable(learning_rate) else learning_rate
+
         def add_term(carry, _):
             p, total = carry
-            p = _add(p, _hessian_product(problem, state, batches.train, p), -learning_rate)
+            p = _add(p, _hessian_product(problem, state, batches.train, p), -eta)
             return (p, _add(total, p, 1.0)), None
 
         (_, total), _ = lax.scan(add_term, (v, v), None, length=terms)
-        return _mixed(problem, state, batches.train, jax.tree.map(lambda x: -learning_rate * x, total))
+        return _mixed(problem, state, batches.train, jax.tree.map(lambda x: -jnp.asarray(eta, x.dtype) * x, total))
 
     return Hypergradient(stay, indirect)
 

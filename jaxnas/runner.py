@@ -5,12 +5,8 @@ Where in the river: around it. Owns clocks, folders and progress; no mathematics
 
 import dataclasses
 import json
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +21,11 @@ from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
+from jaxnas.record import describe, environment, measures, peak_memory
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.stages import Stage
-from jaxnas.strategies.penalty import mean_entropy
 
 # weights are drawn once: compile that fast, not to fast code
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -67,6 +63,15 @@ class _Compiled(NamedTuple):
     measured: tuple[str, ...]  # names
 
 
+Finish = Callable[[Search, SearchState, Batches, Array, int], Genotype]  # (search, state, all images, key, batch)
+
+
+def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int) -> Genotype:
+    """The genotype that the search's decoding reads off alpha."""
+    del data, key, batch
+    return search.genotype(state)
+
+
 def run(
     stages: Sequence[Stage],
     space: Space,
@@ -79,6 +84,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     stop: Rule = never,
     watch: Watch | None = None,
+    finish: Finish = decoded,
     kept: int = checkpoint.KEPT,
     resume: bool = False,
     console: Console | None = None,
@@ -98,6 +104,8 @@ def run(
         the answer: `stopping.sharp_rise()` (needs a watch), `stopping.too_many_skips()`. The next stage starts from the
         scores of that epoch.
       watch: what else is measured every few epochs: `Watch(diagnostics.spectrum)`.
+      finish: how the last state becomes the genotype of a run that no rule ended: decoded from alpha unless given, or
+        `pick_shared`, `select_by_perturbation`. The records of the epochs hold what is decoded.
       kept: states kept on disk.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
@@ -132,8 +140,10 @@ def run(
         state = _run_stage(job, search, compiled, state, stage, index, records, seconds)
         scores = _scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
     genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
+    if "stopped" not in records[-1]:
+        genotype = _finished(job, search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
     with folder.explained(out):
-        folder.write(out / "genotype.json", json.dumps(folder.answer(records)["genotype"]) + "\n")
+        folder.write(out / "genotype.json", to_json(genotype) + "\n")
         pictures = folder.draw(out, space, records, genotype)
         seconds["total"] = before + time.perf_counter() - began
         summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
@@ -203,6 +213,13 @@ def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int
     return state
 
 
+def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
+    began = time.perf_counter()
+    genotype = finish(search, state, job.data, key, job.batch)
+    seconds["run"] += time.perf_counter() - began
+    return genotype
+
+
 def _judge(job: _Job, mine: list[Record], last: bool) -> bool:
     """Whether the stage ends here; what the rule said, and warnings not given before, go into the newest record."""
     verdict = None if last else job.stop(mine)
@@ -221,44 +238,6 @@ def _tell(job: _Job, mine: list[Record]) -> None:
         progress.warn(job.console, text)
     if "stopped" in mine[-1]:
         progress.show_stop(job.console, mine[-1]["epoch"], mine[-1]["stopped"]["epoch"], mine[-1]["stopped"]["why"])
-
-
-def measures(means: Mapping[str, Mapping[str, float]], scores: CellGates, genotype: Genotype) -> Record:
-    """Losses, accuracies and gradient norms of both players, alpha's entropy in nats, and skips in the genotype."""
-    flat = {f"{player}_{name}": value for player, found in means.items() for name, value in found.items()}
-    entropy = sum(float(mean_entropy(gates)) for gates in scores.values()) / len(scores)
-    return {**flat, "alpha_entropy": entropy, "skips": genotype.count("skip_connect")}
-
-
-def describe(space: Space) -> dict[str, Any]:
-    """A space as plain data, for the record of a run."""
-    masks = {cell: space.mask(cell).astype(int).tolist() for cell in space.cells} if space.alive else None
-    skeleton = [f"{layer.cell} {layer.channels}" + " /2" * (layer.stride > 1) for layer in space.skeleton]
-    told = {"name": space.name, "ops": list(space.op_names), "skeleton": skeleton, "image": list(space.image)}
-    return {"space": {**told, "classes": space.classes, "alive": masks}}
-
-
-def environment() -> dict[str, Any]:
-    """Versions and devices that a result was made with."""
-    packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
-    devices = jax.devices()
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "devices": {
-            "kind": devices[0].device_kind,
-            "platform": devices[0].platform,
-            "used": 1,
-            "present": len(devices),
-        },
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
-    }
-
-
-def peak_memory() -> int:
-    """Largest memory so far, bytes: of the device where it tells, else of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return int(stats.get("peak_bytes_in_use", resident))
 
 
 def _scores_after(out: Path, epoch: int) -> CellGates:

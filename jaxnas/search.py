@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from jaxnas.hypergradient import OUTER, Batches, BilevelState, Metrics, Problem
+from jaxnas.hypergradient import INNER, OUTER, Batch, Batches, BilevelState, Metrics, Problem
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.networks import Model, supernet
 from jaxnas.spaces.space import CellGates, Space
 from jaxnas.strategies.mixing import Mixing
+from jaxnas.strategies.perturbation import unperturbed
 from jaxnas.strategies.strategy import Strategy
 
 Augment = Callable[[Array, Array], Array]  # (key, images) -> images
@@ -39,6 +40,10 @@ class Search(NamedTuple):
     problem: Callable[[SearchState], Problem]  # the two losses at one state, for diagnostics
     scores: Callable[[SearchState], CellGates]  # mean gates
     genotype: Callable[[SearchState], Genotype]  # on the host
+    measure: Callable[[SearchState, CellGates, Batch, Array], Metrics]  # (..., key): the supernet under any gates; pure
+    rebind: Callable[[Strategy], "Search"]  # another strategy, all else as it is
+    strategy: Strategy
+    space: Space
 
 
 def bind(
@@ -64,18 +69,22 @@ def bind(
     """
     relaxation, net = strategy.relaxation, model(space, strategy.mixing)
 
-    def loss(level, weights, alpha, batch, *, key: Array, step: Array):
-        key_gates, key_pixels = jax.random.split(jax.random.fold_in(key, level))
-        key_augment, key_net = jax.random.split(_local(key_pixels, axis_name))
-        gates = relaxation.sample(key_gates, alpha, space, step)  # alpha -> gates
+    def error(weights, gates: CellGates, batch: Batch, key: Array, step: Array) -> Metrics:
+        key_augment, key_net = jax.random.split(key)
         chex.assert_shape([g.ops for g in gates.values()], (len(space.edges), len(space.ops)))
         logits = net.apply(weights, augment(key_augment, batch.image), gates, key_net, step)  # gates -> logits
         chex.assert_shape(logits, (*batch.label.shape, space.classes))
         error = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label).mean()  # logits -> loss
+        return {"loss": error, "accuracy": (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)}
+
+    def loss(level, weights, alpha, batch, *, key: Array, step: Array):
+        key_gates, key_pixels = jax.random.split(jax.random.fold_in(key, level))
+        gates = relaxation.sample(key_gates, alpha, space, step)  # alpha -> gates
+        gates = _seen(strategy, level, key, gates, step)
+        metrics = error(weights, gates, batch, _local(key_pixels, axis_name), step)
         cost = strategy.penalty(gates, relaxation.mean(alpha, space), space, step)
-        accuracy = (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)
-        extra = jnp.where(level == OUTER, cost, 0).astype(error.dtype)
-        return error + extra, {"loss": error, "accuracy": accuracy}
+        extra = jnp.where(level == OUTER, cost, 0).astype(metrics["loss"].dtype)
+        return metrics["loss"] + extra, metrics
 
     def problem(state: SearchState) -> Problem:
         step = state.bilevel.step
@@ -97,7 +106,21 @@ def bind(
     def genotype(state: SearchState) -> Genotype:
         return strategy.decode(jax.device_get(scores(state)), space)
 
-    return Search(init, step, problem, scores, genotype)
+    def measure(state: SearchState, gates: CellGates, batch: Batch, key: Array) -> Metrics:
+        return error(state.bilevel.weights, gates, batch, key, state.bilevel.step)
+
+    def rebind(other: Strategy) -> Search:
+        return bind(other, space, model=model, augment=augment, axis_name=axis_name)
+
+    return Search(init, step, problem, scores, genotype, measure, rebind, strategy, space)
+
+
+def _seen(strategy: Strategy, level, key: Array, gates: CellGates, step: Array) -> CellGates:
+    """The gates as this level's pass sees them: on the inner level, perturbed."""
+    if strategy.perturb is unperturbed:
+        return gates
+    other = strategy.perturb(jax.random.fold_in(key, max(INNER, OUTER) + 1), gates, step)  # behind those of the levels
+    return jax.tree.map(lambda own, others: jnp.where(level == INNER, others, own), gates, other)
 
 
 def _mean_over(axis_name: str | None) -> Callable:

@@ -18,6 +18,7 @@ from jaxnas.strategies.strategy import Strategy
 
 SLOTS = ("relaxation", "mixing", "penalty", "solver", "decode")
 KINDS = (Relaxation, Mixing, Hypergradient)  # slots that go into others
+NAMING = ("sample", "mix", "indirect", "step")  # the field of a record whose constructor gives it its name
 SECTIONS = ("Reference", "Checked", "Deviates")
 
 
@@ -64,9 +65,9 @@ def told(slot: Any) -> str:
     >>> told(edge_normalized(softmax()))
     'edge_normalized(softmax)'
     """
-    functions = [f for f in (slot if isinstance(slot, tuple) else (slot,)) if inspect.isfunction(f)]
-    inside = dict.fromkeys(told(found) for f in functions for value in held(f) for found in wrapped(value))
-    name = functions[-1].__qualname__.partition(".")[0]
+    function = next((getattr(slot, name) for name in NAMING if hasattr(slot, name)), slot)
+    inside = dict.fromkeys(told(found) for value in held(function) for found in wrapped(value))
+    name = function.__qualname__.partition(".")[0]
     return f"{name}({', '.join(inside)})" if inside else name
 
 

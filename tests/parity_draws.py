@@ -14,8 +14,8 @@ from jaxnas.interop import from_torch
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import CellGates, Space
+from jaxnas.strategies.draws import hard_gates
 from jaxnas.strategies.mixing import broadcast, selected_only, straight_through
-from jaxnas.strategies.relaxation import hard_gates
 
 
 def noise_of(cells: Iterable[str], z: Tensors, prefix: str = "") -> dict[str, jax.Array]:

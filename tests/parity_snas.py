@@ -12,9 +12,9 @@ from jaxnas.evaluation.resources import resources
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.space import Gates, Space
 from jaxnas.strategies.decoding import argmax_edges, top_edges
+from jaxnas.strategies.draws import concrete, concrete_gates
 from jaxnas.strategies.mixing import weighted_sum
 from jaxnas.strategies.penalty import Penalty, resource_linear, resource_log
-from jaxnas.strategies.relaxation import concrete, concrete_gates
 
 OFFICIAL = {"normal": 6, "reduce": 2}  # the official code divides by these whatever the depth; we average over cells
 

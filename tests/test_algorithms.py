@@ -19,7 +19,7 @@ from jaxnas.hypergradient import (
     two_losses,
     unrolled,
 )
-from jaxnas.strategies.algorithms import darts
+from jaxnas.strategies.algorithms import darts, i_darts
 from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam
 
 # ------------------------------------------------------------------------------------------- optimizers
@@ -159,3 +159,23 @@ def test_darts_is_unrolled_unless_told_otherwise(draw, x64):
     state = darts(10).solver.init(jnp.asarray(draw(3)), jnp.asarray(draw(3)))
     step = lambda row: jax.jit(partial(row.solver.step, PROBLEM))(state, BATCHES)[0].alpha_opt
     jax.tree.map(np.testing.assert_array_equal, step(darts(10)), step(darts(10, hypergradient=unrolled)))
+
+
+# ------------------------------------------------------------------------------------- the row of iDARTS
+
+
+def test_i_darts_moves_by_its_formula(draw, x64):
+    """Alpha moves after each fourth step of the weights, along the series at the new weights, with the rate as eta."""
+    solver = i_darts(100, terms=2, inner=4).solver
+    step, state = jax.jit(partial(solver.step, PROBLEM)), solver.init(jnp.asarray(draw(3)), jnp.asarray(draw(3)))
+    for i in range(8):
+        before, (state, metrics) = state, step(state, BATCHES)
+        assert bool(metrics["valid"]["moves"]) == (i in (3, 7)) and np.any(state.weights != before.weights)
+        if i < 3:
+            np.testing.assert_array_equal(state.alpha, before.alpha)
+        if i == 3:
+            eta = 0.001 + 0.024 * (1 + np.cos(np.pi * 3 / 100)) / 2
+            seen = before._replace(weights=state.weights)
+            expected = gradient(neumann(2, eta), PROBLEM, seen, BATCHES)
+            moment = optax.tree.get(state.alpha_opt, "mu")
+            np.testing.assert_allclose(moment, (expected + 1e-3 * before.alpha) / 2, rtol=1e-6)

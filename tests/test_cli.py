@@ -8,7 +8,8 @@ from conftest import python
 from published import DARTS_V2
 from typer.testing import CliRunner
 
-from jaxnas.cli import SPACES, STRATEGIES, app
+from jaxnas.cli import app
+from jaxnas.names import SPACES, STRATEGIES
 
 
 def jaxnas(*args, **options):

@@ -13,8 +13,8 @@ from scipy import special
 from jaxnas.hypergradient import two_losses
 from jaxnas.spaces.darts import darts, s3
 from jaxnas.strategies.algorithms import dr_nas
+from jaxnas.strategies.draws import concentration, dirichlet, dirichlet_divergence
 from jaxnas.strategies.optimizers import plus_gradient
-from jaxnas.strategies.relaxation import concentration, dirichlet, dirichlet_divergence
 
 STEP = jnp.int32(0)
 ALPHA = np.array([-1.0, 0.0, 0.7])

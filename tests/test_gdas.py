@@ -21,9 +21,9 @@ from jaxnas.spaces.nasnet import FixedReduction, fixed_reduction, nasnet, nasnet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.algorithms import gdas
 from jaxnas.strategies.decoding import top_pairs
+from jaxnas.strategies.draws import gumbel_hard, hard_gates
 from jaxnas.strategies.mixing import broadcast, partial_channels, selected_only, straight_through
 from jaxnas.strategies.optimizers import linear, nesterov
-from jaxnas.strategies.relaxation import gumbel_hard, hard_gates
 
 # ------------------------------------------------------------------------------------------- relaxation
 

@@ -11,8 +11,9 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.layout import Layout, fanned, kept, recomputed, scanned
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
+from jaxnas.strategies.draws import uniform
 from jaxnas.strategies.mixing import sampled, weighted_sum
-from jaxnas.strategies.relaxation import softmax, uniform
+from jaxnas.strategies.relaxation import softmax
 
 FEW = [op for op in darts().ops if op[0] in ("max_pool_3x3", "skip_connect", "dil_conv_3x3")]
 SPACE = darts(4, 4, image=(16, 16, 3)).replace(ops=tuple(FEW))

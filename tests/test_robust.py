@@ -20,7 +20,6 @@ from jaxnas.runner import Result
 from jaxnas.stages import Stage
 from jaxnas.strategies.algorithms import darts, r_darts_drop_path, r_darts_l2
 from jaxnas.strategies.mixing import dropped_path, partial_channels
-from jaxnas.strategies.optimizers import ramp
 
 OPS = {"same": lambda x, gate: gate * x}
 ROW = darts(9, hypergradient=first_order(), every=3)  # the program that the tests of the runner compile, too
@@ -58,15 +57,6 @@ def test_paths_that_are_not_dropped_are_untouched(key):
     assert same.width(8) == 4
     half = same.mix(OPS, jnp.ones(1, jnp.bfloat16), x.astype(jnp.bfloat16), key, jnp.int32(0))
     assert half.dtype == jnp.bfloat16
-
-
-def test_ramp_rises_once_an_epoch_to_its_end():
-    """Ten steps in epochs of four: three stairs, the last cut short."""
-    found = [float(ramp(0.6, 10, every=4)(jnp.int32(step))) for step in range(12)]
-    np.testing.assert_allclose(found, np.repeat([0, 0.3, 0.6], 4), rtol=1e-6)
-    assert float(ramp(0.6, 1)(jnp.int32(0))) == 0
-    with pytest.raises(ValueError, match="at least 1"):
-        ramp(0.6, 0)
 
 
 def test_rows_decay_and_drop_as_they_say(key):

@@ -17,7 +17,8 @@ from jaxnas.epoch import Diverged
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Verdict
 from jaxnas.hypergradient import first_order
-from jaxnas.runner import measures, run
+from jaxnas.record import measures
+from jaxnas.runner import run
 from jaxnas.search import bind
 from jaxnas.spaces.darts import SEARCHED, darts
 from jaxnas.spaces.genotype import from_json, genotype, to_json
@@ -266,3 +267,18 @@ def test_measures():
     chosen = genotype("s", {"normal": [("skip_connect", 0, 1), ("a", 0, 1)]}, {"normal": [1]})
     found = measures({"train": {"loss": 2.0}}, scores, chosen)
     assert found == {"train_loss": 2.0, "alpha_entropy": pytest.approx(np.log(4) / 2), "skips": 1}
+
+
+def test_another_way_to_finish(tmp_path, result):
+    """The genotype of the run comes from the last state; the records keep what alpha says."""
+    seen = []
+
+    def finish(search, state, data, key, batch):
+        seen.append((int(state.bilevel.step), data.valid.label.shape, batch))
+        return genotype(SPACE.name, {c: [("skip_connect", 0, 2)] for c in SPACE.cells}, {c: [2] for c in SPACE.cells})
+
+    found = search_in(tmp_path / "a", finish=finish)
+    assert seen == [(9, (9,), 4)] and found.genotype.count("skip_connect") == 2
+    assert from_json((found.folder / "genotype.json").read_text()) == found.genotype
+    assert json.loads((found.folder / "result.json").read_text())["genotype"] == json.loads(to_json(found.genotype))
+    assert numbers(found.records) == numbers(result.records)

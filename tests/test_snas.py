@@ -17,10 +17,10 @@ from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.algorithms import snas
+from jaxnas.strategies.draws import concrete, concrete_gates
 from jaxnas.strategies.mixing import dropped_path, sampled
 from jaxnas.strategies.optimizers import annealed
 from jaxnas.strategies.penalty import no_penalty, resource_linear, resource_log
-from jaxnas.strategies.relaxation import concrete, concrete_gates
 
 STEP = jnp.int32(0)
 OPS = {"same": lambda x, gate: gate * x, "negative": lambda x, gate: -gate * x}

@@ -9,12 +9,23 @@ from typing import Any
 
 import optax
 
-from jaxnas.bilevel import after, alternating, joint
-from jaxnas.hypergradient import Hypergradient, Lookahead, through, unrolled
+from jaxnas.bilevel import after, alternating, joint, never
+from jaxnas.hypergradient import Hypergradient, Lookahead, neumann, through, unrolled
 from jaxnas.strategies.decoding import argmax_edges, limit_skips, threshold_edges, top_edges, top_pairs
-from jaxnas.strategies.mixing import Mixing, dropped_path, dropped_skip, partial_channels, selected_only, weighted_sum
+from jaxnas.strategies.draws import concrete, dirichlet, gumbel_hard, uniform
+from jaxnas.strategies.mixing import (
+    Mixing,
+    dropped_path,
+    dropped_skip,
+    opened,
+    partial_channels,
+    sampled,
+    selected_only,
+    weighted_sum,
+)
 from jaxnas.strategies.optimizers import (
     annealed,
+    box,
     clip_norm,
     cosine,
     exponentiated_gradient,
@@ -22,12 +33,13 @@ from jaxnas.strategies.optimizers import (
     l2_adam,
     linear,
     nesterov,
-    ramp,
     two_phase,
     warmed_up,
 )
 from jaxnas.strategies.penalty import resource_log, zero_one
-from jaxnas.strategies.relaxation import concrete, dirichlet, edge_normalized, gumbel_hard, sigmoid, simplex, softmax
+from jaxnas.strategies.perturbation import closed, uniform_noise
+from jaxnas.strategies.proximal import binary
+from jaxnas.strategies.relaxation import edge_normalized, sigmoid, simplex, softmax
 from jaxnas.strategies.strategy import Strategy
 
 
@@ -86,7 +98,7 @@ def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int 
     Checked: official numbers in float64: supernet with all gradients, discretisation with beta, schedules, counts.
     Deviates: like the official code, and unlike the paper, the first channels are taken and none are sampled.
     """
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.1, 0.0, steps, every), momentum=0.9, decay=3e-4))
+    weights = _sgd(0.1, 0.0, steps, every)
     first = after(steps * 15 // 50 if rest is None else rest)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3), when=first)
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(4))
@@ -132,12 +144,13 @@ def p_darts(
       skip_dropout: the rate of `two_phase`.
 
     Reference: Chen et al. 2019, arXiv:1904.12760; chenxin061/pdarts `train_search.py`.
+    Checked: official numbers in float64: a stage's network with all gradients, whole chains of cuts for every limit on
+      skips, the dropout by epoch, counts.
     Deviates: see `limit_skips`.
     """
     rest = steps * 10 // 25 // every * every if rest is None else rest
-    sgd = heavy_ball(cosine(0.025, 0.0, steps, every), momentum=0.9, decay=3e-4)
     adam = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
-    solver = alternating(optax.chain(clip_norm(5.0), sgd), adam, when=after(rest))
+    solver = alternating(_sgd(0.025, 0.0, steps, every), adam, when=after(rest))
     mixing = dropped_skip(two_phase(skip_dropout, steps, rest, every)) if skip_dropout else weighted_sum()
     return Strategy(solver=solver, mixing=mixing, decode=limit_skips(2))
 
@@ -160,6 +173,8 @@ def gdas(
         `broadcast` on NAS-Bench-201 (whose genotypes want `decode=argmax_edges()`); `straight_through` is neither.
 
     Reference: Dong and Yang 2019, arXiv:1910.04465; AutoDL-Projects `exps/NAS-Bench-201-algos/GDAS.py`.
+    Checked: official numbers in float64: both spaces with their conventions and all gradients, discretisation,
+      temperatures, every operation of the NASNet-like space; `straight_through` against a float64 PyTorch computation.
     Deviates: the clip sees weights only; the official one counts alpha's gradient in, that of the move before included.
     """
     sgd = nesterov(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=5e-4)
@@ -186,10 +201,12 @@ def snas(
       optimizer: of alpha, from its rate; `optax.sgd` as in the official code on one GPU.
 
     Reference: Xie et al. 2019, arXiv:1812.09926; SNAS-Series/SNAS-Series `SNAS/train_search.py` and its README.
+    Checked: official numbers in float64: a pass with given noise, costs of operations, both resource terms and their
+      gradients, both discretisations, temperatures.
     Deviates: Adam, as in the official code on many GPUs, where one GPU has SGD; cools within `steps`, not 150 epochs.
       The official search trains on all images, so give it a split without a half for alpha.
     """
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=3e-4))
+    weights = _sgd(0.025, 0.001, steps, every)
     return Strategy(
         solver=joint(weights, optax.chain(clip_norm(10.0), optimizer(alpha_rate))),
         relaxation=concrete(annealed(1.0, 0.03, steps, every)),
@@ -223,9 +240,10 @@ def dr_nas(
         `partial(plus_gradient, dirichlet_divergence)`.
 
     Reference: Chen et al. 2021, arXiv:2006.10355; xiangning-chen/DrNAS `DARTS-space/train_search.py`, `architect.py`.
+    Checked: the divergence and the mean of draws by formula; no official numbers.
     Deviates: no second stage, which prunes to 4 operations an edge and widens K = 6 to 4. See `partial_channels`.
     """
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.1, 0.0, steps, every), momentum=0.9, decay=3e-4))
+    weights = _sgd(0.1, 0.0, steps, every)
     alpha = optax.chain(regularizer(1e-3), l2_adam(alpha_rate, decay=0.0))
     first = after(steps * 10 // 25 if rest is None else rest)
     solver, mixing = alternating(weights, alpha, when=first), partial_channels(divisor)
@@ -247,9 +265,10 @@ def fair_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-3, sharpnes
       sharpness: weight of the zero-one loss.
 
     Reference: Chu et al. 2020, arXiv:1911.12126; xiaomi-automl/FairDARTS `fairdarts/train_search.py`, `architect.py`.
+    Checked: penalty, gates and threshold by formula; no official numbers.
     Deviates: see `threshold_edges`.
     """
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.005, 0.001, steps, every), momentum=0.9, decay=3e-4))
+    weights = _sgd(0.005, 0.001, steps, every)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3, b1=0.9))
     penalty = zero_one(optax.constant_schedule(sharpness))
     return Strategy(solver=solver, relaxation=sigmoid(), penalty=penalty, decode=threshold_edges())
@@ -270,41 +289,147 @@ def gaea(steps: int, *, every: int = 1, alpha_rate: float = 0.1) -> Strategy:
       alpha_rate: learning rate of alpha, and of weights of edges.
 
     Reference: Li et al. 2021, arXiv:2004.07802; liamcli/gaea_release `cnn/architect/architect_edarts.py`.
+    Checked: the step of alpha by formula; no official numbers.
     Deviates: weights of edges have the floor of alpha, 1e-5.
     """
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=3e-4))
+    weights = _sgd(0.025, 0.001, steps, every)
     return Strategy(solver=alternating(weights, exponentiated_gradient(alpha_rate)), relaxation=simplex())
 
 
-def r_darts_l2(steps: int, decay: float = 81e-4, **settings: Any) -> Strategy:
+def r_darts_l2(
+    steps: int, decay: float = 81e-4, *, every: int = 1, alpha_rate: float = 3e-4, **settings: Any
+) -> Strategy:
     """R-DARTS (L2), one point of its grid: DARTS whose weights decay more, so that alpha's optimum is flatter.
 
         L_train(w, alpha) + decay/2 |w|^2
 
     Args:
-      steps: length of the search.
+      steps, every, alpha_rate: as in `darts`.
       decay: of the weights; the grid is 3e-4 (DARTS itself), 9e-4, 27e-4, 81e-4, 243e-4, of which `robust.grid` picks.
-      settings: of `darts`.
+      settings: the others of `darts`.
 
     Reference: Zela et al. 2020, arXiv:1909.09656, section 5.2; automl/RobustDARTS `scripts/start_search.sh`.
+    Checked: the rule of DARTS-ES on series made by hand, the curvature against `jax.hessian`; no official numbers.
     """
-    return darts(steps, decay=decay, **settings)
+    return darts(steps, decay=decay, every=every, alpha_rate=alpha_rate, **settings)
 
 
-def r_darts_drop_path(steps: int, rate: float = 0.2, *, every: int = 1, **settings: Any) -> Strategy:
+def r_darts_drop_path(
+    steps: int, rate: float = 0.2, *, every: int = 1, alpha_rate: float = 3e-4, **settings: Any
+) -> Strategy:
     """R-DARTS (DP), one point of its grid: DARTS whose edges are dropped more and more often.
 
         y = m inner(x) / (1 - p),    m ~ Bernoulli(1 - p),    p = rate * e / (E - 1) in the e-th of E epochs
 
     Args:
-      steps, every: length of the search and of an epoch; without `every` the rate rises at each step.
+      steps, every, alpha_rate: as in `darts`; the rate rises once in `every` steps.
       rate: at the end; the grid is 0, 0.2, 0.4, 0.6.
-      settings: of `darts`.
+      settings: the others of `darts`.
 
     Reference: Zela et al. 2020, arXiv:1909.09656, section 5.1; automl/RobustDARTS `src/search/train_search.py`.
+    Checked: mean and shape of what is dropped; no official numbers.
     Deviates: the official code ramps the probability of cutout alongside; augmentation does not know the step here.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"r_darts_drop_path(rate={rate}): give a probability from 0 to below 1, such as 0.2.")
-    row = darts(steps, every=every, **settings)
-    return row.replace(mixing=dropped_path(ramp(rate, steps, every), row.mixing))
+    row = darts(steps, every=every, alpha_rate=alpha_rate, **settings)
+    return row.replace(mixing=dropped_path(linear(0.0, rate, steps, every), row.mixing))
+
+
+def random_sharing(steps: int, *, every: int = 1, alpha_rate: float = 0.0, kept: int | None = 2) -> Strategy:
+    """Random search with shared weights: each step trains one random architecture; alpha never moves.
+
+        weights  <-  SGD on grad_w L_train(w, one_hot(o)),    o uniform over architectures
+
+    The answer is not decoded from alpha: `pick_shared` scores random architectures with the weights.
+
+    Args:
+      steps: length of the search; the learning rate falls from 0.025 to 0.001 along a cosine.
+      every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
+      alpha_rate: not used; all rows take it.
+      kept: edges into each node that an architecture has; None where genotypes keep all (NAS-Bench-201).
+
+    Reference: Li and Talwalkar 2019, arXiv:1902.07638; liamcli/randomNAS_release `searchers/random_weight_share.py`,
+      `benchmarks/cnn/darts/darts_wrapper_discrete.py`.
+    Checked: that one operation on two edges into each node is open, uniformly; no official numbers.
+    Deviates: gradients are clipped at 5, as in the other rows; at 0.25 by default there.
+    """
+    del alpha_rate
+    solver = alternating(_sgd(0.025, 0.001, steps, every), optax.set_to_zero(), when=never)
+    return Strategy(solver=solver, relaxation=uniform(kept), mixing=sampled())
+
+
+def smooth_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, radius: float = 0.3) -> Strategy:
+    """SmoothDARTS with random perturbations: the weights are trained under noisy gates, so that they tolerate decoding.
+
+        alpha    <-  Adam on grad_alpha L_valid(w, softmax(alpha)),    first order
+        weights  <-  SGD on grad_w L_train(w, to_simplex(softmax(alpha) + u)),    u ~ U(-r, r),
+        r        =   0.03 + (radius - 0.03) e / E    in epoch e of E
+
+    Args:
+      steps: length of the search.
+      every: steps in an epoch: between two changes of the learning rate and of r.
+      alpha_rate: learning rate of alpha.
+      radius: r at the end.
+
+    Reference: Chen and Hsieh 2020, arXiv:2002.05283 (SDARTS-RS); xiangning-chen/SmoothDARTS `sota/cnn/train_search.py`.
+    Checked: the perturbed gates by formula, and that only the weights see them; no official numbers.
+    Deviates: one draw for each move of the weights, as there; with a second-order solver the look-ahead sees it too.
+    """
+    epochs = max(1, -(-steps // every))
+    grown = optax.linear_schedule(0.03, radius, epochs)
+    solver = alternating(_sgd(0.025, 0.001, steps, every), l2_adam(alpha_rate, decay=1e-3))
+    return Strategy(solver=solver, perturb=uniform_noise(lambda step: grown(step // every)))
+
+
+def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, kept: int | None = 2) -> Strategy:
+    """NASP: both players see one operation on two edges into each node; alpha stays in a box.
+
+        alpha    <-  clip(Adam on grad_g L_valid(w, g) at g = prox(alpha), 0, 1),    all operations computed
+        weights  <-  SGD on grad_w L_train(w, prox(alpha)),    open operations only
+
+    Args:
+      steps: length of the search; the learning rate falls from 0.025 to 0.001 along a cosine.
+      every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
+      alpha_rate: learning rate of alpha.
+      kept: open edges into each node; None where genotypes keep all (NAS-Bench-201).
+
+    Reference: Yao et al. 2020, arXiv:1905.13577; xujinfan/NASP-codes `codes/train_search.py`, `codes/model_search.py`.
+    Checked: the proximal point by formula, and the box; no official numbers.
+    Deviates: operations are those of the space, without `none` (the official sets differ from those of DARTS). The
+      optional penalty on the size of operations is left to the slot `penalty`.
+    """
+    alpha = optax.chain(l2_adam(alpha_rate, decay=1e-3), box(0.0, 1.0))
+    solver = alternating(_sgd(0.025, 0.001, steps, every), alpha)
+    return Strategy(solver=solver, relaxation=binary(kept), perturb=closed(), mixing=opened())
+
+
+def i_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, terms: int = 2, inner: int = 4) -> Strategy:
+    """iDARTS: after each `inner` steps of the weights, alpha along the implicit gradient of the last batches.
+
+        alpha  <-  Adam on grad_alpha L_valid - eta grad^2_{alpha w} L_train sum_{k <= K} (I - eta H)^k grad_w L_valid
+
+    Args:
+      steps: steps of the weights; their learning rate eta falls from 0.025 to 0.001 along a cosine.
+      every: steps between two changes of the learning rate; an epoch of steps gives the official staircase.
+      alpha_rate: learning rate of alpha.
+      terms: K, Hessian-vector products.
+      inner: T, steps of the weights for each of alpha.
+
+    Reference: Zhang et al. 2021, arXiv:2106.10784, algorithm 1; MiaoZhang0525/iDARTS, of which the NAS-Bench-201 search
+      with T = 4, K = 2.
+    Checked: the Neumann series against closed forms (`hypergradient.neumann`); no official numbers.
+    Deviates: the products are exact; there the mixed one is a central difference, which also leaves the weights moved
+      ("adding noise"). A step is one of the weights, so that as many steps have a T-th of the moves of alpha.
+    """
+    rate = cosine(0.025, 0.001, steps, every)
+    last = lambda step: (step + 1) % inner == 0
+    alpha = l2_adam(alpha_rate, decay=1e-3)
+    implicit = neumann(terms, rate)
+    solver = alternating(_sgd(0.025, 0.001, steps, every), alpha, hypergradient=implicit, when=last, weights_first=True)
+    return Strategy(solver=solver)
+
+
+def _sgd(start: float, end: float, steps: int, every: int) -> optax.GradientTransformation:
+    """What moves the weights in most rows: clipped at 5, momentum 0.9, decay 3e-4, a cosine from start to end."""
+    return optax.chain(clip_norm(5.0), heavy_ball(cosine(start, end, steps, every), momentum=0.9, decay=3e-4))

@@ -56,6 +56,25 @@ def sampled() -> Mixing:
     return Mixing(lambda channels: channels, mix)
 
 
+def opened() -> Mixing:
+    """The weighted sum of the candidates whose gate is not 0: y = sum over {o: g_o != 0} of g_o op_o(x).
+
+    The others are not computed and get no gradient, neither they nor their gates. Costs a conditional for each
+    candidate; under `vmap` over edges or seeds it becomes a selection, as with `sampled`.
+    """
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        del key, step
+        return reduce(add, (_unless_closed(op, x, gates[i]) for i, op in enumerate(ops.values())))
+
+    return Mixing(lambda channels: channels, mix)
+
+
+def _unless_closed(op: Op, x: Array, gate: Array) -> Array:
+    shape = jax.eval_shape(op, x, gate)
+    return lax.cond(gate != 0, jax.checkpoint(op), lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
+
+
 def selected_only() -> Mixing:
     """Gradient of hard gates, first convention: the gate of the chosen operation alone; `sampled` by its name in GDAS.
 

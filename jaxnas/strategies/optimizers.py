@@ -108,14 +108,6 @@ def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Sche
     return lambda step: start + (end - start) * done(step)
 
 
-def ramp(end: float, steps: int, every: int = 1) -> optax.Schedule:
-    """Linear rise in stairs: end * e / (E - 1) with e = step // every, E = steps / every; 0 at first, `end` at last."""
-    if steps < 1 or every < 1:
-        raise ValueError(f"ramp over steps={steps}, held for every={every}: both must be at least 1.")
-    last = max(1, -(-steps // every) - 1)
-    return lambda step: end * jnp.minimum(step // every, last).astype(jnp.float32) / last
-
-
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
@@ -131,6 +123,15 @@ def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> opt
 
     def update(updates, params=None):
         return jax.tree.map(lambda u, g: u + weight * g, updates, jax.grad(of)(params))
+
+    return optax.stateless(update)
+
+
+def box(low: float, high: float) -> optax.GradientTransformation:
+    """Shortens each step so that parameters stay between two bounds: the last of a chain."""
+
+    def update(updates, params):
+        return jax.tree.map(lambda u, p: jnp.clip(p + u, low, high) - p, updates, params)
 
     return optax.stateless(update)
 

@@ -65,7 +65,8 @@ def resource_linear(weight: Weight) -> Penalty:
     Deviates: the official code divides by 6 and 2, the numbers of normal and reduction cells of a network of 8.
     """
 
-    return _resource(weight, lambda cost: 0.43 * (2 * cost.size + cost.flops / 4000 + cost.memory / 100))
+    of_edges = lambda cost: 0.43 * (2 * cost.size + cost.flops / 4000 + cost.memory / 100)
+    return lambda sampled, mean, space, step: weight(step) * _resource(of_edges, sampled, space)
 
 
 def resource_log(weight: Weight) -> Penalty:
@@ -80,17 +81,14 @@ def resource_log(weight: Weight) -> Penalty:
     """
 
     log = lambda cost: jnp.log(jnp.where(cost < 1, 1, cost))
-    return _resource(weight, lambda cost: (log(cost.size) + log(cost.flops) + log(cost.memory)) / 3)
+    of_edges = lambda cost: (log(cost.size) + log(cost.flops) + log(cost.memory)) / 3
+    return lambda sampled, mean, space, step: weight(step) * _resource(of_edges, sampled, space)
 
 
-def _resource(weight: Weight, of_edges: Callable[[Resources], Array]) -> Penalty:
+def _resource(of_edges: Callable[[Resources], Array], sampled: CellGates, space: Space) -> Array:
     """`of_edges` of the expected costs of edges [cells, E], summed over edges and averaged over cells."""
-
-    def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
-        expected = {cell: _expected(g.ops, resources(space)[cell]) for cell, g in sampled.items()}
-        return weight(step) * sum(of_edges(cost).sum(-1).mean() for cost in expected.values())
-
-    return penalty
+    expected = {cell: _expected(g.ops, resources(space)[cell]) for cell, g in sampled.items()}
+    return sum((of_edges(cost).sum(-1).mean() for cost in expected.values()), jnp.zeros(()))
 
 
 def _expected(gates: Array, cost: Resources) -> Resources:

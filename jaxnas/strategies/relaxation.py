@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import digamma, gammaln
 
 from jaxnas.spaces.space import CellGates, Gates, Space
 
@@ -38,87 +37,16 @@ def softmax(deviation: float = 1e-3) -> Relaxation:
 
     def init(key: Array, space: Space) -> Alpha:
         shape = (len(space.edges), len(space.ops))
-        return {c: deviation * jax.random.normal(k, shape) for c, k in _keys(key, space).items()}
+        return {c: deviation * jax.random.normal(k, shape) for c, k in cell_keys(key, space).items()}
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
-        return {c: Gates(masked_softmax(alpha[c], space.mask(c)), _ones(alpha[c])) for c in space.cells}
+        return {c: Gates(masked_softmax(alpha[c], space.mask(c)), open_edges(alpha[c])) for c in space.cells}
 
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         del key, step
         return mean(alpha, space)
 
     return Relaxation(init, sample, mean)
-
-
-def concrete(temperature: Schedule) -> Relaxation:
-    """SNAS: one draw Z_e of a concrete distribution for each edge and type of cell, anew at every pass.
-
-        Z_eo = exp((alpha_eo + G_eo) / T) / sum_o' exp((alpha_eo' + G_eo') / T),    G standard Gumbel
-
-    Alpha are the logarithms of unnormalised probabilities; they start normal around 1 with deviation 0.01. Scores are
-    the limit of cold draws, softmax(alpha).
-
-    Args:
-      temperature: step -> T; see `optimizers.annealed`.
-
-    Reference: Xie et al. 2019, arXiv:1812.09926, equation 4; Maddison et al. 2017, arXiv:1611.00712; SNAS-Series
-      `SNAS/model_search.py`.
-    """
-    centred = softmax(0.01)
-
-    def init(key: Array, space: Space) -> Alpha:
-        return jax.tree.map(lambda a: 1 + a, centred.init(key, space))
-
-    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
-        noise = {c: jax.random.gumbel(k, alpha[c].shape, alpha[c].dtype) for c, k in _keys(key, space).items()}
-        return concrete_gates(alpha, noise, temperature(step), space)
-
-    return Relaxation(init, sample, centred.mean)
-
-
-def concrete_gates(alpha: Alpha, noise: Alpha, temperature: Array | float, space: Space) -> CellGates:
-    """The draw of `concrete` that given Gumbel noise makes: {cell: [E, O]}, as alpha."""
-    warm = lambda c: (alpha[c] + noise[c]) / jnp.asarray(temperature, alpha[c].dtype)
-    return {c: Gates(masked_softmax(warm(c), space.mask(c)), _ones(alpha[c])) for c in space.cells}
-
-
-def dirichlet() -> Relaxation:
-    """DrNAS: the gates of each edge are a draw from a Dirichlet distribution, differentiable in its concentrations.
-
-        gates_e ~ Dirichlet(c_e),    c_eo = elu(alpha_eo) + 1,    scores softmax(alpha)
-
-    One draw for each type of cell and pass; over living operations. The scores are the mean c / sum c where alpha <= 0.
-
-    Reference: Chen et al. 2021, arXiv:2006.10355, equation 4; xiangning-chen/DrNAS `utils.py`, `model_search.py`.
-    """
-    inner = softmax()
-
-    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
-        del step
-        logs = {c: jax.random.loggamma(k, concentration(alpha[c])) for c, k in _keys(key, space).items()}
-        return {c: Gates(masked_softmax(logs[c], space.mask(c)), _ones(alpha[c])) for c in space.cells}
-
-    return Relaxation(inner.init, sample, inner.mean)
-
-
-def concentration(alpha: Array) -> Array:
-    """elu(alpha) + 1, without its rounding to 0 where alpha is far below."""
-    return jnp.where(alpha > 0, 1 + alpha, jnp.exp(jnp.where(alpha > 0, 0, alpha)))  # slope 1 at 0 from both sides
-
-
-def dirichlet_divergence(alpha: Alpha) -> Array:
-    """Sum over all edges of KL(Dirichlet(c_e) || Dirichlet(1, ..., 1)) with the concentrations of `dirichlet`, in nats.
-
-    Reference: Chen et al. 2021, arXiv:2006.10355, equation 6; xiangning-chen/DrNAS `model_search.py`.
-    """
-
-    def of_table(table: Array) -> Array:
-        c = concentration(table)
-        total = c.sum(-1, keepdims=True)
-        volume = gammaln(total[..., 0]) - gammaln(c).sum(-1) - gammaln(jnp.asarray(c.shape[-1], c.dtype))
-        return (volume + ((c - 1) * (digamma(c) - digamma(total))).sum(-1)).sum()
-
-    return sum(map(of_table, jax.tree.leaves(alpha)), jnp.zeros(()))
 
 
 def sigmoid() -> Relaxation:
@@ -130,7 +58,7 @@ def sigmoid() -> Relaxation:
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
         gate = lambda c: jnp.where(jnp.asarray(space.mask(c)), jax.nn.sigmoid(alpha[c]), 0)
-        return {c: Gates(gate(c), _ones(alpha[c])) for c in space.cells}
+        return {c: Gates(gate(c), open_edges(alpha[c])) for c in space.cells}
 
     return Relaxation(shaped.init, lambda key, alpha, space, step: mean(alpha, space), mean)
 
@@ -149,78 +77,23 @@ def simplex() -> Relaxation:
         return {c: jnp.asarray(share(space.mask(c)), jnp.result_type(float)) for c in space.cells}
 
     def mean(alpha: Alpha, space: Space) -> CellGates:
-        return {c: Gates(alpha[c], _ones(alpha[c])) for c in space.cells}
+        return {c: Gates(alpha[c], open_edges(alpha[c])) for c in space.cells}
 
     return Relaxation(init, lambda key, alpha, space, step: mean(alpha, space), mean)
 
 
-def uniform() -> Relaxation:
-    """One living operation for each edge, drawn uniformly anew at every pass: alpha plays no part in training.
-
-        gates_e = one_hot(o_e),    o_e ~ U(living operations of e);    mean gates_eo = 1 / (number of those)
-
-    One draw for each type of cell. With the mixing `sampled` this trains a supernet path by path, as random search with
-    shared weights does.
-
-    Reference: Li and Talwalkar 2019, arXiv:1902.07638.
-    """
-    inner = softmax()
-
-    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
-        del step
-        return {c: _one_hot(k, alpha[c], space.mask(c)) for c, k in _keys(key, space).items()}
-
-    def mean(alpha: Alpha, space: Space) -> CellGates:
-        return {c: Gates(masked_softmax(jnp.zeros_like(alpha[c]), space.mask(c)), _ones(alpha[c])) for c in space.cells}
-
-    return Relaxation(inner.init, sample, mean)
+def best_edges(score: Array, space: Space, kept: int) -> Array:
+    """Which edges are among the `kept` highest of those with the same target, the first at ties; [E] booleans."""
+    target, order = np.array(space.edges)[:, 1], np.arange(len(space.edges))
+    same, before = target[:, None] == target[None, :], order[None, :] < order[:, None]
+    mine, other = score[:, None], score[None, :]
+    better = (other > mine) | ((other == mine) & jnp.asarray(before))
+    return (better & jnp.asarray(same)).sum(-1) < kept
 
 
-def gumbel_hard(temperature: Callable[[Array], Array]) -> Relaxation:
-    """Draws one operation of each edge from softmax(alpha), with the slope of a softmax: `hard_gates` of Gumbel noise.
-
-    One draw for each type of cell at each pass. Mean gates are softmax(alpha). What the gates that were not drawn learn
-    depends on the mixing: `selected_only`, `broadcast` or `straight_through`.
-
-    Args:
-      temperature: step -> tau > 0; low values follow the draw, high ones flatten the slope.
-
-    Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465, equations 3 to 7; D-X-Y/AutoDL-Projects
-      `search_model_gdas_nasnet.py`.
-    """
-    inner = softmax()
-
-    def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
-        noise = {c: jax.random.gumbel(k, alpha[c].shape, alpha[c].dtype) for c, k in _keys(key, space).items()}
-        tau = jnp.asarray(temperature(step))
-        return {c: hard_gates(noise[c], alpha[c], space.mask(c), tau.astype(alpha[c].dtype)) for c in space.cells}
-
-    return Relaxation(inner.init, sample, inner.mean)
-
-
-def hard_gates(noise: Array, alpha: Array, alive, temperature: Array) -> Gates:
-    """One open gate for each edge: onehot(argmax p) - stopgradient(p) + p, with p = softmax((alpha + noise) / tau).
-
-    Args:
-      noise: Gumbel numbers, [E, O].
-      alpha: [E, O].
-      alive: which operations may be drawn, [E, O] booleans.
-      temperature: tau, [].
-    """
-    p = masked_softmax((alpha + noise) / temperature, alive)
-    one = jax.nn.one_hot(p.argmax(-1), p.shape[-1], dtype=p.dtype)
-    return Gates(one - jax.lax.stop_gradient(p) + p, _ones(alpha))
-
-
-def _keys(key: Array, space: Space) -> dict[str, Array]:
+def cell_keys(key: Array, space: Space) -> dict[str, Array]:
     """A key for each type of cell."""
     return dict(zip(space.cells, jax.random.split(key, len(space.cells)), strict=True))
-
-
-def _one_hot(key: Array, alpha: Array, alive: np.ndarray) -> Gates:
-    """Gates that open one living operation of each edge; alpha gives shape [E, O] and type."""
-    chosen = jax.random.categorical(key, jnp.where(jnp.asarray(alive), 0.0, DEAD))
-    return Gates(jax.nn.one_hot(chosen, alpha.shape[1], dtype=alpha.dtype), _ones(alpha))
 
 
 class Normalized(NamedTuple):
@@ -243,7 +116,7 @@ def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
     def init(key: Array, space: Space) -> Normalized:
         key_ops, key_edges = jax.random.split(key)
         draw = lambda k: deviation * jax.random.normal(k, (len(space.edges),))
-        return Normalized(inner.init(key_ops, space), {c: draw(k) for c, k in _keys(key_edges, space).items()})
+        return Normalized(inner.init(key_ops, space), {c: draw(k) for c, k in cell_keys(key_edges, space).items()})
 
     def weigh(gates: CellGates, alpha: Normalized, space: Space) -> CellGates:
         return {c: Gates(g.ops, g.edges * _node_softmax(alpha.edges[c], space)) for c, g in gates.items()}
@@ -293,5 +166,5 @@ def masked_softmax(logits: Array, alive) -> Array:
     return jnp.where(alive, jax.nn.softmax(jnp.where(alive, logits, DEAD), -1), 0)
 
 
-def _ones(alpha: Array) -> Array:
+def open_edges(alpha: Array) -> Array:
     return jnp.ones(alpha.shape[:1], alpha.dtype)

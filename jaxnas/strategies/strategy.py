@@ -10,6 +10,7 @@ from jaxnas.bilevel import Solver
 from jaxnas.strategies.decoding import Decode, top_edges
 from jaxnas.strategies.mixing import Mixing, weighted_sum
 from jaxnas.strategies.penalty import Penalty, no_penalty
+from jaxnas.strategies.perturbation import Perturb, unperturbed
 from jaxnas.strategies.relaxation import Relaxation, softmax
 
 
@@ -19,6 +20,7 @@ class Strategy:
 
     solver: Solver  # loss -> alpha', weights'
     relaxation: Relaxation = dataclasses.field(default_factory=softmax)  # alpha -> gates
+    perturb: Perturb = unperturbed  # gates -> gates as the weights' pass sees them
     mixing: Mixing = dataclasses.field(default_factory=weighted_sum)  # gates -> output of an edge
     penalty: Penalty = dataclasses.field(default_factory=no_penalty)  # gates -> extra loss
     decode: Decode = dataclasses.field(default_factory=top_edges)  # scores -> genotype

@@ -1,0 +1,56 @@
+"""What is written about a run besides its state: measures of an epoch, the space, versions, devices, memory.
+
+Where in the river: around it. Knows how to tell; no loop, no clock.
+"""
+
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from jaxnas.folder import Record
+from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.space import CellGates, Space
+from jaxnas.strategies.penalty import mean_entropy
+
+
+def measures(means: Mapping[str, Mapping[str, float]], scores: CellGates, genotype: Genotype) -> Record:
+    """Losses, accuracies and gradient norms of both players, alpha's entropy in nats, and skips in the genotype."""
+    flat = {f"{player}_{name}": value for player, found in means.items() for name, value in found.items()}
+    entropy = sum(float(mean_entropy(gates)) for gates in scores.values()) / len(scores)
+    return {**flat, "alpha_entropy": entropy, "skips": genotype.count("skip_connect")}
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """A space as plain data, for the record of a run."""
+    masks = {cell: space.mask(cell).astype(int).tolist() for cell in space.cells} if space.alive else None
+    skeleton = [f"{layer.cell} {layer.channels}" + " /2" * (layer.stride > 1) for layer in space.skeleton]
+    told = {"name": space.name, "ops": list(space.op_names), "skeleton": skeleton, "image": list(space.image)}
+    return {"space": {**told, "classes": space.classes, "alive": masks}}
+
+
+def environment() -> dict[str, Any]:
+    """Versions and devices that a result was made with."""
+    packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
+    devices = jax.devices()
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "devices": {
+            "kind": devices[0].device_kind,
+            "platform": devices[0].platform,
+            "used": 1,
+            "present": len(devices),
+        },
+        "machine": {"system": platform.platform(), "processor": platform.machine()},
+    }
+
+
+def peak_memory() -> int:
+    """Largest memory so far, bytes: of the device where it tells, else of this process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(stats.get("peak_bytes_in_use", resident))
