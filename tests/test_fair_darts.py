@@ -62,8 +62,8 @@ def test_edges_from_nodes_that_nothing_reaches_are_left_out():
     assert decoded({(0, 2): 0.9, (3, 4): 0.99, (4, 5): 0.99}) == ([(0, 2)], (2,))
 
 
-def test_where_nothing_scores_enough_the_strongest_edge_from_an_input_stays():
-    assert decoded({(1, 3): 0.6, (3, 4): 0.8}) == ([(1, 3)], (3,))
+def test_where_nothing_scores_enough_the_strongest_edge_into_the_first_node_stays():
+    assert decoded({(1, 2): 0.6, (1, 3): 0.7, (3, 4): 0.8}) == ([(1, 2)], (2,))
 
 
 def test_alpha_moves_along_loss_and_zero_one_loss(tiny_space):

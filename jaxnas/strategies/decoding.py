@@ -76,8 +76,8 @@ def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
 def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     """Of the choices of `top_edges(k)`, those that score at least `threshold`; what no edge reaches is no output.
 
-    Edges that start at a node that no edge reaches are left out. A cell in which nothing is left keeps its strongest
-    edge from an input, so that there is a network at any time.
+    Edges that start at a node that no edge reaches are left out. A cell in which nothing is left keeps the strongest
+    edge into its first node, so that there is a network at any time.
 
     Reference: Chu et al. 2020 (FairDARTS), arXiv:1911.12126, section 3.4; xiaomi-automl/FairDARTS `utils.py`
       ("threshold_sparse"), `model.py`.
@@ -93,8 +93,8 @@ def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ..
                 if score >= threshold and choice.source in ready:
                     kept.append(choice)
                     ready.add(choice.target)
-            from_inputs = [e for e, (source, _) in enumerate(space.edges) if source < space.inputs]
-            return kept or [_choice(space, table, max(from_inputs, key=lambda e: table[e].max()))]
+            first = space.incoming(space.nodes[0])
+            return kept or [_choice(space, table, max(first, key=lambda e: table[e].max()))]
 
         chosen = {name: cell(name) for name in space.cells}
         reached = {name: {choice.target for choice in edges} for name, edges in chosen.items()}
