@@ -107,7 +107,7 @@ def test_both_spectra_of_one_state(x64):
     """A search whose loss is the quadratic; its estimate needs no more products than alpha has numbers."""
     weights, alpha = jnp.arange(4.0), {"first": jnp.ones(1), "second": jnp.ones((1, 2))}
     state = SearchState(jax.random.key(3), state_of(weights, alpha))
-    search = Search(None, None, lambda state: two_losses(None, outer), None, None)
+    search = Search(**dict.fromkeys(Search._fields))._replace(problem=lambda state: two_losses(None, outer))
     exact, estimate = (make(search, decay=0.5)(state, Batches(None, 2.0)) for make in (spectrum, estimated_spectrum))
     assert exact["curvature"] == pytest.approx(np.linalg.eigvalsh(KNOWN)[-1] + 0.5, rel=1e-12)
     assert estimate["curvature"] == pytest.approx(float(exact["curvature"]), rel=1e-10)

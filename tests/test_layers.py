@@ -15,6 +15,7 @@ ANYTHING = ("*",)
 SPACES, STRATEGIES = "spaces.*", "strategies.*"
 SLOTS = (
     "strategies.relaxation",
+    "strategies.draws",
     "strategies.perturbation",
     "strategies.mixing",
     "strategies.penalty",
@@ -35,6 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "strategies.relaxation": ("spaces.space",),
     "strategies.proximal": ("spaces.space", "strategies.relaxation"),
     "strategies.perturbation": ("spaces.space",),
+    "strategies.draws": ("spaces.space", "strategies.relaxation"),
     "strategies.mixing": (),
     "strategies.penalty": ("evaluation.resources", "spaces.space"),
     "strategies.decoding": ("spaces.genotype", "spaces.space"),

@@ -260,10 +260,9 @@ def interrupt_at(call):
     """A `stop` that is a Ctrl-C when it is asked for that time, before the epoch is recorded."""
     calls = iter(range(1, call + 1))
 
-    def stop(genotype, number):
+    def stop(records):
         if next(calls) == call:
             raise KeyboardInterrupt
-        return False
 
     return stop
 

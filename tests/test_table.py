@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import python
+from typer.testing import CliRunner
 
 from jaxnas import table
+from jaxnas.cli import app
 from jaxnas.strategies.algorithms import pc_darts
 from jaxnas.strategies.mixing import partial_channels, sampled
 
@@ -32,6 +33,8 @@ def test_slots_are_told_through_wrappers():
 
 
 def test_the_command_prints_it():
-    done = python("-m", "jaxnas", "methods", "--markdown")
-    assert done.returncode == 0 and done.stdout == table.markdown()
-    assert all(name in python("-m", "jaxnas", "methods").stdout for name in ROWS)
+    shown = [
+        CliRunner().invoke(app, ["methods", *more], env={"COLUMNS": "200"}).stdout for more in ((), ("--markdown",))
+    ]
+    assert shown[1] == table.markdown()
+    assert all(name in shown[0] for name in ROWS)
