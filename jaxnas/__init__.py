@@ -3,7 +3,7 @@
 The public names, in the order in which data flows:
 
     jn.spaces      what may be built        jn.darts(steps), ...  a row of the table (a Strategy)
-    jn.relaxation  alpha -> gates           jn.mixing             gates -> output of an edge
+    jn.relaxation, jn.draws, jn.proximal   alpha -> gates          jn.mixing   gates -> output of an edge
     jn.penalty     gates -> extra loss      jn.decoding           scores -> genotype
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
     jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
@@ -31,6 +31,7 @@ from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
 from jaxnas.evaluation import stopping as stopping
 from jaxnas.evaluation.diagnostics import Watch as Watch
+from jaxnas.evaluation.latency import latencies as latencies
 from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_perturbation
 from jaxnas.evaluation.random_search import pick_shared as pick_shared
 from jaxnas.evaluation.random_search import random_genotype as random_genotype
@@ -66,6 +67,7 @@ from jaxnas.stages import keep_best as keep_best
 from jaxnas.stages import p_darts_stages as p_darts_stages
 from jaxnas.stages import progressive as progressive
 from jaxnas.strategies import decoding as decoding
+from jaxnas.strategies import draws as draws
 from jaxnas.strategies import mixing as mixing
 from jaxnas.strategies import penalty as penalty
 from jaxnas.strategies import perturbation as perturbation

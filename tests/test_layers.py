@@ -67,6 +67,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.plan",
         "spaces.space",
     ),
+    "evaluation.latency": (
+        "evaluation.cost",
+        "evaluation.resources",
+        "spaces.networks",
+        "spaces.ops",
+        "spaces.space",
+    ),
     "evaluation.shared_weights": ("data", "hypergradient", "search", "spaces.genotype", "spaces.space"),
     "evaluation.random_search": (
         "evaluation.shared_weights",

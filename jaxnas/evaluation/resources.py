@@ -40,23 +40,33 @@ def resources(space: Space) -> dict[str, Resources]:
 
     Reference: SNAS-Series/SNAS-Series `SNAS/operations.py`.
     """
-    of = cache(lambda op, stride, shape: module_resources(space.ops[op][1](stride=stride), shape))
+    return {
+        cell: Resources(*np.moveaxis(table, -1, 0)) for cell, table in tabulated(space, module_resources, 3).items()
+    }
+
+
+def tabulated(space: Space, cost: Callable[[nn.Module, Shape], Any], numbers: int) -> dict[str, np.ndarray]:
+    """Any cost of a module on an image [H, W, C], as so many numbers: {cell type: [cells, E, O, numbers]}.
+
+    Each module is asked once for each shape; operations that a mask kills cost nothing.
+    """
+    of = cache(lambda op, stride, shape: cost(space.ops[op][1](stride=stride), shape))
     found: dict[str, list[np.ndarray]] = {cell: [] for cell in space.cells}
     for part in plan(space):
         if isinstance(part, Cells):
-            found[part.cell] += [_of_cell(space, part, of)] * len(part.layers)
-    return {cell: Resources(*np.stack(tables, 1)) for cell, tables in found.items() if tables}
+            found[part.cell] += [_of_cell(space, part, of, numbers)] * len(part.layers)
+    return {cell: np.stack(tables) for cell, tables in found.items() if tables}
 
 
-def _of_cell(space: Space, part: Cells, of: Callable[[int, int, Shape], Resources]) -> np.ndarray:
-    """[3, E, O] of one cell."""
-    table = np.zeros((3, len(space.edges), len(space.ops)))
+def _of_cell(space: Space, part: Cells, of: Callable[[int, int, Shape], Any], numbers: int) -> np.ndarray:
+    """[E, O, numbers] of one cell."""
+    table = np.zeros((len(space.edges), len(space.ops), numbers))
     for run in part.runs:
         place = part.source if run.from_inputs else part.result
         shape = (*place.shape(space.image)[:2], part.channels)
         for edge, alive in zip(run.edges, run.alive, strict=True):
             for op in np.flatnonzero(alive):
-                table[:, edge, op] = of(int(op), run.stride, shape)
+                table[edge, op] = of(int(op), run.stride, shape)
     return table
 
 

@@ -3,10 +3,12 @@
 Where in the river: beside the loss. Knows gates, the space that they open and the step; no weights, images or keys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxnas.evaluation.resources import Resources, resources
 from jaxnas.spaces.space import CellGates, Gates, Space
@@ -51,6 +53,37 @@ def zero_one(weight: Weight) -> Penalty:
         return -weight(step) * squares / int(sum(mask.sum() for mask in alive.values()))
 
     return penalty
+
+
+def expected_cost(costs: Mapping[str, ArrayLike], weight: Weight) -> Penalty:
+    """What the sampled operations cost on average, by any table:  weight(step) sum over all cells of sum_eo Z_eo c_eo.
+
+    Args:
+      costs: {cell type: [cells, E, O]}, as `latencies(space)` measures them; the penalty is in their unit.
+      weight: factor by step.
+
+    Raises:
+      ValueError: where it is used with a space of another number of edges or operations.
+
+    Reference: Cai, Zhu, Han 2019 (ProxylessNAS), arXiv:1812.00332, the expected latency; Wu et al. 2019 (FBNet),
+      arXiv:1812.03443.
+    """
+
+    def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
+        _check_costs(costs, space)
+        terms = (jnp.sum(g.ops[None] * jnp.asarray(costs[cell], g.ops.dtype)) for cell, g in sampled.items())
+        return weight(step) * sum(terms, jnp.zeros(()))
+
+    return penalty
+
+
+def _check_costs(costs: Mapping[str, ArrayLike], space: Space) -> None:
+    shape = (len(space.edges), len(space.ops))
+    found = {cell: np.shape(costs[cell])[1:] if cell in costs else None for cell in space.cells}
+    if set(found.values()) != {shape}:
+        raise ValueError(
+            f"costs of {found} edges and operations: {space.name!r} needs [cells, *{shape}] for each type."
+        )
 
 
 def resource_linear(weight: Weight) -> Penalty:
