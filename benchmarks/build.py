@@ -37,7 +37,8 @@ def build(case: Case) -> Built:
     row, chosen = named(STRATEGIES, case.strategy, "strategy"), named(SPACES, case.space, "space")
     jax.config.update("jax_default_matmul_precision", named(PRECISIONS, case.precision, "precision"))
     space = chosen.make(case.channels, case.depth, CLASSES, image=(case.image, case.image, 3))
-    search = bind(row(LENGTH).replace(decode=chosen.decode()), space, augment=as_type(case.precision))
+    method = row(LENGTH)
+    search = bind(method.replace(decode=chosen.decode(method.decode)), space, augment=as_type(case.precision))
     return Built(search, space, Batches(*(Batch(*map(jnp.asarray, half)) for half in images(case))))
 
 
