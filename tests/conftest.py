@@ -20,9 +20,9 @@ jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def python(*args, **options):
+def python(*args, flags="", **options):
     """A Python of its own: its exit status and output; programs compiled by the tests are found."""
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": "", "COLUMNS": "200"}
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": flags, "COLUMNS": "200"}
     command = [sys.executable, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
 

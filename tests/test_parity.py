@@ -12,7 +12,7 @@ FIXTURES = sorted(p for p in (HERE / "fixtures").iterdir() if p.suffix in (".npz
 
 
 def parity(*paths: Path):
-    return python(HERE / "parity.py", *paths)
+    return python(HERE / "parity.py", *paths, flags="--xla_backend_optimization_level=0")  # compiled fast; runs once
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda p: p.name)
