@@ -30,7 +30,6 @@ from jaxnas.runner import decoded, run
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
-from jaxnas.strategies import algorithms
 from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
@@ -90,8 +89,7 @@ def search(
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
         finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
-    if row in (algorithms.random_sharing, algorithms.nasp):  # they train what a genotype of this space looks like
-        row = partial(row, kept=chosen.kept)
+    row = partial(row, **chosen.settings.get(row, {}))
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
     make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])

@@ -3,9 +3,10 @@
 Where in the river: on the shore. Names become values here and nowhere else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
@@ -18,7 +19,10 @@ from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage, p_darts_stages
 from jaxnas.strategies import algorithms
 from jaxnas.strategies.decoding import Decode, argmax_edges
+from jaxnas.strategies.mixing import broadcast
 from jaxnas.strategies.strategy import Strategy
+
+Settings = Mapping[Callable[..., Strategy], Mapping[str, Any]]
 
 
 class SpaceChoice(NamedTuple):
@@ -30,15 +34,20 @@ class SpaceChoice(NamedTuple):
     depth: int  # of the default search: cells, or cells for each stage
     searched: int  # the same in the papers' search, of 16 channels
     official: tuple[int, int]  # (channels, depth) that the papers build networks with
-    kept: int | None = 2  # edges into each node that a genotype keeps
+    settings: Settings = MappingProxyType({})  # of rows that search it otherwise
 
 
 _DARTS = (darts_network, lambda rule: rule, 5, 8, (36, 20))
 _NASNET = (lambda rule: rule, 1, 2, (36, 6))
+_TABULATED: Settings = {  # all edges are kept, and the official code of GDAS has another gradient
+    algorithms.gdas: {"convention": broadcast},
+    algorithms.nasp: {"kept": None},
+    algorithms.random_sharing: {"kept": None},
+}
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
     "nas_bench_201": SpaceChoice(
-        nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5), None
+        nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5), _TABULATED
     ),
     "nasnet": SpaceChoice(nasnet, nasnet_network, *_NASNET),
     "nasnet-frc": SpaceChoice(nasnet_frc, nasnet_frc_network, *_NASNET),

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from jaxnas.cli import app
 from jaxnas.names import SPACES, STRATEGIES
+from jaxnas.strategies.mixing import broadcast
 
 
 def jaxnas(*args, **options):
@@ -89,3 +90,10 @@ def test_nonsense_is_answered_in_one_sentence(args, text, tmp_path):
 def test_labels_outside_the_classes(stray_labels, tmp_path):
     done = jaxnas("search", "--dataset", stray_labels, cwd=tmp_path)
     assert done.returncode == 1 and "-3" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_rows_know_what_a_tabulated_space_needs():
+    """GDAS has the gradient of its code for NAS-Bench-201; nothing changes elsewhere."""
+    settings = SPACES["nas_bench_201"].settings
+    assert settings[STRATEGIES["gdas"]]["convention"] is broadcast and not SPACES["darts"].settings
+    assert {name for name, row in STRATEGIES.items() if row in settings} == {"gdas", "nasp", "random-sharing"}
