@@ -272,8 +272,8 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xlabel("epoch", fontsize=FONT)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=keys == ("skips",)))
-        if len(keys) > 1:
-            axes.legend(frameon=False, fontsize=FONT)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.legend(frameon=False, fontsize=FONT) if len(keys) > 1 else None
         _quieten(axes)
     return figure
 
