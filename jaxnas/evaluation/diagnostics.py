@@ -125,6 +125,11 @@ def lanczos(curvature: Curvature, key: Array, iterations: int) -> Array:
 def estimated_trace(curvature: Curvature, key: Array, samples: int) -> Array:
     """Mean of v H v over random signs v; its variance is 2/samples times the squares off the diagonal, each pair twice.
 
+    Args:
+      curvature: from `alpha_curvature`.
+      key: draws the signs.
+      samples: products; at least 1.
+
     Reference: Hutchinson 1990, doi 10.1080/03610919008812866.
     """
     signs = jax.random.rademacher(key, (samples, curvature.like.size), curvature.like.dtype)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax import Array, lax
 
 from jaxnas.bilevel import Solver, alternating
@@ -23,7 +22,7 @@ from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, SearchState
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import CellGates, Gates, Space
-from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, l2_adam
+from jaxnas.strategies.optimizers import clipped_sgd, l2_adam
 from jaxnas.strategies.relaxation import Alpha, Relaxation
 
 Worth = Callable[[CellGates], float]  # gates -> validation accuracy of the supernet
@@ -59,8 +58,7 @@ def projected(inner: Relaxation, decided: Mapping[str, Decided]) -> Relaxation:
 
 def fine_tuning(steps: int, *, every: int = 1, alpha_rate: float = 3e-4) -> Solver:
     """How the supernet is trained between choices: first-order DARTS at a tenth of the rate, from 0.0025 to 0.001."""
-    weights = optax.chain(clip_norm(5.0), heavy_ball(cosine(0.0025, 0.001, steps, every), momentum=0.9, decay=3e-4))
-    return alternating(weights, l2_adam(alpha_rate, decay=1e-3))
+    return alternating(clipped_sgd(0.0025, 0.001, steps, every), l2_adam(alpha_rate, decay=1e-3))
 
 
 def select_by_perturbation(
@@ -96,6 +94,9 @@ def select_by_perturbation(
 
     Returns:
       The genotype that the search's decoding reads off the gates, which are zeros and ones by then.
+
+    Raises:
+      ValueError: for an edge whose living operations are all among `never`.
 
     Deviates: alpha's optimizer starts afresh, too. The authors make one more epoch after the last choice, which changes
       nothing; their space has no `none`.

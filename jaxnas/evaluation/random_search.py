@@ -60,6 +60,9 @@ def random_search(
       space: what may be built.
       n: genotypes to look at.
       decode: says which genotypes there are: `top_edges()` for DARTS, `argmax_edges()` for NAS-Bench-201.
+
+    Raises:
+      ValueError: for n below 1.
     """
     if n < 1:
         raise ValueError(f"random_search over n={n} genotypes: look at 1 at least.")
@@ -90,6 +93,9 @@ def pick_shared(
       samples: genotypes that are scored on some batches, the same for all.
       batches: number of these.
       finalists: how many of the best are scored again, on the whole validation half.
+
+    Raises:
+      ValueError: for samples, batches or finalists below 1.
 
     Deviates: one round of samples, where the authors make one for each 10,000 steps; they go on through their batches
       from sample to sample. Operations that the decoding never chooses are not sampled. See `scorer` about norms.

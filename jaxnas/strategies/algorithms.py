@@ -27,6 +27,7 @@ from jaxnas.strategies.optimizers import (
     annealed,
     box,
     clip_norm,
+    clipped_sgd,
     cosine,
     exponentiated_gradient,
     heavy_ball,
@@ -98,7 +99,7 @@ def pc_darts(steps: int, *, every: int = 1, alpha_rate: float = 6e-4, rest: int 
     Checked: official numbers in float64: supernet with all gradients, discretisation with beta, schedules, counts.
     Deviates: like the official code, and unlike the paper, the first channels are taken and none are sampled.
     """
-    weights = _sgd(0.1, 0.0, steps, every)
+    weights = clipped_sgd(0.1, 0.0, steps, every)
     first = after(steps * 15 // 50 if rest is None else rest)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3), when=first)
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(4))
@@ -150,7 +151,7 @@ def p_darts(
     """
     rest = steps * 10 // 25 // every * every if rest is None else rest
     adam = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
-    solver = alternating(_sgd(0.025, 0.0, steps, every), adam, when=after(rest))
+    solver = alternating(clipped_sgd(0.025, 0.0, steps, every), adam, when=after(rest))
     mixing = dropped_skip(two_phase(skip_dropout, steps, rest, every)) if skip_dropout else weighted_sum()
     return Strategy(solver=solver, mixing=mixing, decode=limit_skips(2))
 
@@ -206,7 +207,7 @@ def snas(
     Deviates: Adam, as in the official code on many GPUs, where one GPU has SGD; cools within `steps`, not 150 epochs.
       The official search trains on all images, so give it a split without a half for alpha.
     """
-    weights = _sgd(0.025, 0.001, steps, every)
+    weights = clipped_sgd(0.025, 0.001, steps, every)
     return Strategy(
         solver=joint(weights, optax.chain(clip_norm(10.0), optimizer(alpha_rate))),
         relaxation=concrete(annealed(1.0, 0.03, steps, every)),
@@ -243,7 +244,7 @@ def dr_nas(
     Checked: the divergence and the mean of draws by formula; no official numbers.
     Deviates: no second stage, which prunes to 4 operations an edge and widens K = 6 to 4. See `partial_channels`.
     """
-    weights = _sgd(0.1, 0.0, steps, every)
+    weights = clipped_sgd(0.1, 0.0, steps, every)
     alpha = optax.chain(regularizer(1e-3), l2_adam(alpha_rate, decay=0.0))
     first = after(steps * 10 // 25 if rest is None else rest)
     solver, mixing = alternating(weights, alpha, when=first), partial_channels(divisor)
@@ -268,7 +269,7 @@ def fair_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-3, sharpnes
     Checked: penalty, gates and threshold by formula; no official numbers.
     Deviates: see `threshold_edges`.
     """
-    weights = _sgd(0.005, 0.001, steps, every)
+    weights = clipped_sgd(0.005, 0.001, steps, every)
     solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3, b1=0.9))
     penalty = zero_one(optax.constant_schedule(sharpness))
     return Strategy(solver=solver, relaxation=sigmoid(), penalty=penalty, decode=threshold_edges())
@@ -292,7 +293,7 @@ def gaea(steps: int, *, every: int = 1, alpha_rate: float = 0.1) -> Strategy:
     Checked: the step of alpha by formula; no official numbers.
     Deviates: weights of edges have the floor of alpha, 1e-5.
     """
-    weights = _sgd(0.025, 0.001, steps, every)
+    weights = clipped_sgd(0.025, 0.001, steps, every)
     return Strategy(solver=alternating(weights, exponentiated_gradient(alpha_rate)), relaxation=simplex())
 
 
@@ -355,7 +356,7 @@ def random_sharing(steps: int, *, every: int = 1, alpha_rate: float = 0.0, kept:
     Deviates: gradients are clipped at 5, as in the other rows; at 0.25 by default there.
     """
     del alpha_rate
-    solver = alternating(_sgd(0.025, 0.001, steps, every), optax.set_to_zero(), when=never)
+    solver = alternating(clipped_sgd(0.025, 0.001, steps, every), optax.set_to_zero(), when=never)
     return Strategy(solver=solver, relaxation=uniform(kept), mixing=sampled())
 
 
@@ -378,7 +379,7 @@ def smooth_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, radius
     """
     epochs = max(1, -(-steps // every))
     grown = optax.linear_schedule(0.03, radius, epochs)
-    solver = alternating(_sgd(0.025, 0.001, steps, every), l2_adam(alpha_rate, decay=1e-3))
+    solver = alternating(clipped_sgd(0.025, 0.001, steps, every), l2_adam(alpha_rate, decay=1e-3))
     return Strategy(solver=solver, perturb=uniform_noise(lambda step: grown(step // every)))
 
 
@@ -400,7 +401,7 @@ def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, kept: int | No
       optional penalty on the size of operations is left to the slot `penalty`.
     """
     alpha = optax.chain(l2_adam(alpha_rate, decay=1e-3), box(0.0, 1.0))
-    solver = alternating(_sgd(0.025, 0.001, steps, every), alpha)
+    solver = alternating(clipped_sgd(0.025, 0.001, steps, every), alpha)
     return Strategy(solver=solver, relaxation=binary(kept), perturb=closed(), mixing=opened())
 
 
@@ -426,10 +427,7 @@ def i_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, terms: int 
     last = lambda step: (step + 1) % inner == 0
     alpha = l2_adam(alpha_rate, decay=1e-3)
     implicit = neumann(terms, rate)
-    solver = alternating(_sgd(0.025, 0.001, steps, every), alpha, hypergradient=implicit, when=last, weights_first=True)
+    solver = alternating(
+        clipped_sgd(0.025, 0.001, steps, every), alpha, hypergradient=implicit, when=last, weights_first=True
+    )
     return Strategy(solver=solver)
-
-
-def _sgd(start: float, end: float, steps: int, every: int) -> optax.GradientTransformation:
-    """What moves the weights in most rows: clipped at 5, momentum 0.9, decay 3e-4, a cosine from start to end."""
-    return optax.chain(clip_norm(5.0), heavy_ball(cosine(start, end, steps, every), momentum=0.9, decay=3e-4))

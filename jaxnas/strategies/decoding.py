@@ -30,18 +30,11 @@ def top_edges(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     if k < 1:
         raise ValueError(f"top_edges({k}): keep at least one edge for each node.")
 
-    def decode(scores: CellGates, space: Space) -> Genotype:
-        def cell(name: str) -> list[Choice]:
-            table = _table(scores, space, name, never)
-            chosen = []
-            for node in space.nodes:
-                into = sorted(space.incoming(node), key=lambda e: -table[e].max())
-                chosen += [_choice(space, table, e) for e in into[:k]]
-            return chosen
+    def best(space: Space, table: np.ndarray, node: int) -> list[Choice]:
+        into = sorted(space.incoming(node), key=lambda e: -table[e].max())
+        return [_choice(space, table, e) for e in into[:k]]
 
-        return _genotype(space, cell)
-
-    return decode
+    return lambda scores, space: _node_by_node(best, never, scores, space)
 
 
 def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
@@ -58,19 +51,19 @@ def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     if k < 1:
         raise ValueError(f"top_pairs({k}): keep at least one pair for each node.")
 
-    def decode(scores: CellGates, space: Space) -> Genotype:
-        def cell(name: str) -> list[Choice]:
-            table = _table(scores, space, name, never)
-            chosen = []
-            for node in space.nodes:
-                pairs = [(e, o) for e in space.incoming(node) for o in range(len(space.ops)) if table[e, o] >= 0]
-                best = sorted(pairs, key=lambda pair: -table[pair])[:k]
-                chosen += [Choice(space.op_names[o], *space.edges[e]) for e, o in best]
-            return chosen
+    def best(space: Space, table: np.ndarray, node: int) -> list[Choice]:
+        pairs = [(e, o) for e in space.incoming(node) for o in range(len(space.ops)) if table[e, o] >= 0]
+        return [Choice(space.op_names[o], *space.edges[e]) for e, o in sorted(pairs, key=lambda p: -table[p])[:k]]
 
-        return _genotype(space, cell)
+    return lambda scores, space: _node_by_node(best, never, scores, space)
 
-    return decode
+
+def _node_by_node(
+    best: Callable[[Space, np.ndarray, int], list[Choice]], never: tuple[str, ...], scores: CellGates, space: Space
+) -> Genotype:
+    """The genotype of what is best into each node, (space, scores [E, O], node) -> choices."""
+    tables = {cell: _table(scores, space, cell, never) for cell in space.cells}
+    return _genotype(space, lambda cell: [c for node in space.nodes for c in best(space, tables[cell], node)])
 
 
 def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:

@@ -1,4 +1,4 @@
-"""Relaxations that draw: alpha, a key -> gates that are anew at every pass.
+"""Relaxations that draw: alpha and a key -> gates, other ones at every pass.
 
 Where in the river: the first arrow, as `relaxation.py`. One draw serves all cells of a type.
 """

@@ -16,42 +16,27 @@ def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedu
     Reference: Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5. With `every` one epoch, the values that the
       official codes had with the torch of their day; newer torch shifts them by one epoch.
     """
-    if steps < 1 or every < 1:
-        raise ValueError(f"cosine over steps={steps}, held for every={every}: both must be at least 1.")
-    curve = optax.cosine_decay_schedule(start - end, max(1, -(-steps // every)))
+    curve = optax.cosine_decay_schedule(start - end, _epochs("cosine", steps, every))
     return lambda step: end + curve(step // every)
 
 
-def stairs(by_epoch: optax.Schedule, every: int) -> optax.Schedule:
-    """A schedule of whole epochs, read at steps: by_epoch(step // every), with `every` the steps of an epoch."""
-    return lambda step: by_epoch(step // every)
+def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+    """A straight line in stairs: start + (end - start) e / (E - 1) with e = step // every, E = steps / every.
 
-
-def warmed_up(schedule: optax.Schedule, every: int, epochs: int = 5) -> optax.Schedule:
-    """The first epochs at a fraction of the rate: schedule(step) * min(1, (e + 1) / epochs) with e = step // every.
-
-    Reference: yuhuixu1993/PC-DARTS `train_search_imagenet.py`, for batches above 256.
+    The last stair is `end`, as in the official code of GDAS (`exps/NAS-Bench-201-algos/GDAS.py`).
     """
-    return lambda step: schedule(step) * jnp.minimum(1.0, (step // every + 1) / epochs)
+    line = optax.linear_schedule(start, end, max(1, _epochs("linear", steps, every) - 1))
+    return lambda step: line(jnp.asarray(step // every, jnp.result_type(float)))
 
 
-def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
-    """Linear decay by epoch, its last value spread over a tail: ImageNet networks of P-DARTS and PC-DARTS.
+def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+    """Line in stairs, one stair ahead: start + (end - start) (e + 1) / E with e = step // every, E = steps / every.
 
-        rate (E - T - e) / (E - T)    while more than T epochs are left, then    rate (E - e) / (T (E - T))
-
-    Args:
-      rate: at the first epoch.
-      epochs: E; more than the tail.
-      tail: T.
-
-    Reference: chenxin061/pdarts `train_imagenet.py`.
+    Reference: SNAS-Series/SNAS-Series `SNAS/utils.py`, where E is always 150; it steps before its first epoch.
     """
-    if epochs <= tail:
-        raise ValueError(f"epochs={epochs}: give more than the {tail} of the tail.")
-    left = lambda epoch: epochs - epoch
-    most = lambda epoch: jnp.where(left(epoch) > tail, left(epoch) - tail, left(epoch) / tail)
-    return lambda epoch: rate * most(epoch) / (epochs - tail)
+    epochs = _epochs("annealed", steps, every)
+    done = lambda step: jnp.minimum(step // every + 1, epochs).astype(jnp.result_type(float)) / epochs
+    return lambda step: start + (end - start) * done(step)
 
 
 def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Schedule:
@@ -80,32 +65,43 @@ def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Sched
     return schedule
 
 
-def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
-    """A straight line in stairs: start + (end - start) e / (E - 1) with e = step // every, E = steps / every.
+def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
+    """Linear decay by epoch, its last value spread over a tail: ImageNet networks of P-DARTS and PC-DARTS.
 
-    The last stair is `end`, as in the official code of GDAS (`exps/NAS-Bench-201-algos/GDAS.py`).
+        rate (E - T - e) / (E - T)    while more than T epochs are left, then    rate (E - e) / (T (E - T))
+
+    Args:
+      rate: at the first epoch.
+      epochs: E; more than the tail.
+      tail: T.
+
+    Reference: chenxin061/pdarts `train_imagenet.py`.
     """
-    if steps < 1 or every < 1:
-        raise ValueError(f"linear over steps={steps}, held for every={every}: both must be at least 1.")
-    line = optax.linear_schedule(start, end, max(1, -(-steps // every) - 1))
-    return lambda step: line(jnp.asarray(step // every, jnp.result_type(float)))
+    if epochs <= tail:
+        raise ValueError(f"epochs={epochs}: give more than the {tail} of the tail.")
+    left = lambda epoch: epochs - epoch
+    most = lambda epoch: jnp.where(left(epoch) > tail, left(epoch) - tail, left(epoch) / tail)
+    return lambda epoch: rate * most(epoch) / (epochs - tail)
 
 
-def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
-    """`heavy_ball` that looks ahead, as torch has it: step -rate * (gradient + momentum * buffer)."""
-    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum, nesterov=True))
+def stairs(by_epoch: optax.Schedule, every: int) -> optax.Schedule:
+    """A schedule of whole epochs, read at steps: by_epoch(step // every), with `every` the steps of an epoch."""
+    return lambda step: by_epoch(step // every)
 
 
-def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
-    """Line in stairs, one stair ahead: start + (end - start) (e + 1) / E with e = step // every, E = steps / every.
+def warmed_up(schedule: optax.Schedule, every: int, epochs: int = 5) -> optax.Schedule:
+    """The first epochs at a fraction of the rate: schedule(step) * min(1, (e + 1) / epochs) with e = step // every.
 
-    Reference: SNAS-Series/SNAS-Series `SNAS/utils.py`, where E is always 150; it steps before its first epoch.
+    Reference: yuhuixu1993/PC-DARTS `train_search_imagenet.py`, for batches above 256.
     """
+    return lambda step: schedule(step) * jnp.minimum(1.0, (step // every + 1) / epochs)
+
+
+def _epochs(what: str, steps: int, every: int) -> int:
+    """Epochs of `every` steps in a search of so many, the last one perhaps cut short."""
     if steps < 1 or every < 1:
-        raise ValueError(f"annealed over steps={steps}, held for every={every}: both must be at least 1.")
-    stairs = -(-steps // every)
-    done = lambda step: jnp.minimum(step // every + 1, stairs).astype(jnp.result_type(float)) / stairs
-    return lambda step: start + (end - start) * done(step)
+        raise ValueError(f"{what} over steps={steps}, held for every={every}: both must be at least 1.")
+    return -(-steps // every)
 
 
 def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
@@ -113,27 +109,19 @@ def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> o
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
 
 
+def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
+    """`heavy_ball` that looks ahead, as torch has it: step -rate * (gradient + momentum * buffer)."""
+    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum, nesterov=True))
+
+
+def clipped_sgd(start: float, end: float, steps: int, every: int) -> optax.GradientTransformation:
+    """What moves the weights in most rows: clipped at 5, momentum 0.9, decay 3e-4, a cosine from start to end."""
+    return optax.chain(clip_norm(5.0), heavy_ball(cosine(start, end, steps, every), momentum=0.9, decay=3e-4))
+
+
 def l2_adam(rate: optax.ScalarOrSchedule, decay: float = 1e-3, b1: float = 0.5) -> optax.GradientTransformation:
     """Adam with L2 decay in the gradient, as torch has it: not AdamW, so alpha shrinks where its gradient is zero."""
     return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=b1, b2=0.999, eps=1e-8))
-
-
-def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> optax.GradientTransformation:
-    """Adds weight times the gradient of a function of the parameters alone, as L2 decay does for half their square."""
-
-    def update(updates, params=None):
-        return jax.tree.map(lambda u, g: u + weight * g, updates, jax.grad(of)(params))
-
-    return optax.stateless(update)
-
-
-def box(low: float, high: float) -> optax.GradientTransformation:
-    """Shortens each step so that parameters stay between two bounds: the last of a chain."""
-
-    def update(updates, params):
-        return jax.tree.map(lambda u, p: jnp.clip(p + u, low, high) - p, updates, params)
-
-    return optax.stateless(update)
 
 
 def exponentiated_gradient(rate: float, floor: float = 1e-5) -> optax.GradientTransformation:
@@ -152,6 +140,24 @@ def exponentiated_gradient(rate: float, floor: float = 1e-5) -> optax.GradientTr
         return raw / raw.sum(-1, keepdims=True) - p
 
     return optax.stateless(lambda updates, params=None: jax.tree.map(step, updates, params))
+
+
+def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> optax.GradientTransformation:
+    """Adds weight times the gradient of a function of the parameters alone, as L2 decay does for half their square."""
+
+    def update(updates, params=None):
+        return jax.tree.map(lambda u, g: u + weight * g, updates, jax.grad(of)(params))
+
+    return optax.stateless(update)
+
+
+def box(low: float, high: float) -> optax.GradientTransformation:
+    """Shortens each step so that parameters stay between two bounds: the last of a chain."""
+
+    def update(updates, params):
+        return jax.tree.map(lambda u, p: jnp.clip(p + u, low, high) - p, updates, params)
+
+    return optax.stateless(update)
 
 
 def clip_norm(limit: float) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces.space import CellGates, Gates, Space
-from jaxnas.strategies.relaxation import Alpha, Relaxation, best_edges, softmax
+from jaxnas.strategies.relaxation import Alpha, Relaxation, best_edges, open_edges, softmax
 
 FAINT = 1e-20  # a gate that adds nothing to a sum in float32 and yet is not 0
 
@@ -39,14 +39,14 @@ def binary(kept: int | None = 2, *, never: tuple[str, ...] = ("none",), start: f
     def prox(alpha: Array, space: Space, cell: str) -> Array:
         allowed = jnp.asarray(space.mask(cell) & ~np.isin(space.op_names, never))
         score = jnp.where(allowed, alpha, -jnp.inf)
-        open_edges = best_edges(score.max(-1), space, len(space.edges) if kept is None else kept)[:, None] & allowed
+        best = best_edges(score.max(-1), space, len(space.edges) if kept is None else kept)[:, None] & allowed
         chosen = jax.nn.one_hot(score.argmax(-1), alpha.shape[1], dtype=bool)
         faint = jnp.where(jnp.asarray(space.mask(cell)), jnp.asarray(FAINT, alpha.dtype), 0)
-        return jnp.where(open_edges & chosen, 1, faint)
+        return jnp.where(best & chosen, 1, faint)
 
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         del key, step
         slope = lambda a: a - lax.stop_gradient(a)  # 0, with slope 1
-        return {c: Gates(prox(a, space, c) + slope(a), jnp.ones(a.shape[:1], a.dtype)) for c, a in alpha.items()}
+        return {c: Gates(prox(a, space, c) + slope(a), open_edges(a)) for c, a in alpha.items()}
 
     return Relaxation(init, sample, softmax().mean)

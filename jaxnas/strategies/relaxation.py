@@ -92,7 +92,7 @@ def best_edges(score: Array, space: Space, kept: int) -> Array:
 
 
 def cell_keys(key: Array, space: Space) -> dict[str, Array]:
-    """A key for each type of cell."""
+    """A key for each type of cell: {cell: key}."""
     return dict(zip(space.cells, jax.random.split(key, len(space.cells)), strict=True))
 
 
@@ -167,4 +167,5 @@ def masked_softmax(logits: Array, alive) -> Array:
 
 
 def open_edges(alpha: Array) -> Array:
+    """Gates of edges that are all open, [E] ones, for alpha [E, O]."""
     return jnp.ones(alpha.shape[:1], alpha.dtype)
