@@ -57,10 +57,11 @@ def network_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
         yield close(f"{which}: logits", logits, z[f"{which}/logits"])
         if extra is not None:
             yield close(f"{which}: auxiliary logits", extra, z[f"{which}/logits_aux"])
-        yield close(f"{which}: loss", value, z[f"{which}/loss"])
-        ours = to_torch(genotype, space, Variables(grads, start.statistics), **options)
-        ours = {name: g for name, g in ours.items() if not name.endswith(("running_mean", "running_var"))}
-        yield from gradient_lines(which, ours, z)
+        if f"{which}/loss" in z:
+            yield close(f"{which}: loss", value, z[f"{which}/loss"])
+            ours = to_torch(genotype, space, Variables(grads, start.statistics), **options)
+            ours = {name: g for name, g in ours.items() if not name.endswith(("running_mean", "running_var"))}
+            yield from gradient_lines(which, ours, z)
         if which == "nodrop":
             logits = jax.jit(net.apply)(Variables(start.weights, moved), images.image)
             yield close("evaluation: logits", logits, z["eval_after_one_forward/logits"])
@@ -97,22 +98,17 @@ def statistics_lines(genotype, space: Space, found: Variables, z: Tensors, optio
 
 
 def counted_network(name: str, theirs: Mapping) -> Space:
-    """The space of a counted network: CIFAR or ImageNet, and what its own repository does otherwise.
+    """The space of a counted network: of quark0/darts, or "native", of the repository that its genotype is from.
 
-    Pools of SNAS have norms; the last norm of ImageNet's auxiliary head is missing in quark0/darts, PC-DARTS and
-    `model_edge_all` of SNAS only.
+    There pools of SNAS have norms, and ImageNet's auxiliary head keeps its last norm but in PC-DARTS and in SNAS
+    where all edges are built.
     """
-    source, native = theirs["source"], "native" in name
-    snas = "SNAS" in source or (native and name.startswith("SNAS"))
-    large = "imagenet" in name.lower() or "ImageNet" in source
-    make = darts_imagenet_network if large else snas_network if snas else darts_network
-    channels, height, width = theirs["input"]
+    native, (channels, height, width) = "native" in name, theirs["input"]
+    make = darts_imagenet_network if "ImageNet" in theirs["source"] or "imagenet" in name else darts_network
     space = make(theirs["C"], theirs["layers"], theirs["classes"], image=(height, width, channels))
-    if large and snas:
+    if native and name.startswith("SNAS"):
         space = space.replace(ops=snas_network().ops)
-    if large and any(text in source.lower() for text in ("pdarts", "p-darts", "autodl", "gdas", "dxys")):
-        space = space.replace(auxiliary=partial(AuxiliaryHead, stride=2))
-    if large and snas and "edge_all" not in source + name:
+    if native and make is darts_imagenet_network and not name.startswith("PC_DARTS") and "edge_all" not in name:
         space = space.replace(auxiliary=partial(AuxiliaryHead, stride=2))
     return space
 
