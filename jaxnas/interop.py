@@ -74,6 +74,7 @@ _INSIDE: dict[type[nn.Module], dict[str, str]] = {  # our submodule -> its place
         "norm2": "features.6",
         "classifier": "classifier",
     },
+    imagenet.SecondStem: {"conv": "1", "norm": "2"},
     imagenet.Stem: {"conv1": "0", "norm1": "1", "conv2": "3", "norm2": "4"},
     FixedReduction: {
         "prepare_older_1/conv": "preprocess0.op.1",

@@ -7,6 +7,7 @@ Reference: Liu, Simonyan, Yang 2019, DARTS, arXiv:1806.09055, appendix A.3; offi
 `cnn/model.py`, `NetworkImageNet`.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -31,6 +32,13 @@ class Stem(nn.Module):
         return _affine(name="norm2")(ops.Conv(self.features, (3, 3), (2, 2), name="conv2")(nn.relu(x)))
 
 
+class SecondStem(ops.ReluConvNorm):
+    """ReLU, strided 3x3 convolution, affine norm: a quarter of the image to an eighth."""
+
+    kernel: int = 3
+    norm: Callable[..., nn.Module] = _affine
+
+
 def darts_imagenet_network(
     channels: int = 48, layers: int = 14, classes: int = 1000, *, image: tuple[int, int, int] = (224, 224, 3)
 ) -> Space:
@@ -51,7 +59,7 @@ def darts_imagenet_network(
     space = darts_network(channels, layers, classes, image=image)
     return space.replace(
         skeleton=(Layer("stem1", channels, 2), *space.skeleton),
-        blocks=(("stem1", partial(ops.ReluConvNorm, kernel=3, norm=_affine)),),
+        blocks=(("stem1", SecondStem),),
         stem=Stem,
         stem_channels=channels,
         stem_stride=4,

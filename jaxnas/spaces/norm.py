@@ -116,5 +116,5 @@ class BatchNorm(nn.Module):
             n = x.size // x.shape[-1]
             found = (one.reshape(-1) for one in _moments(lax.stop_gradient(at_least_float32(x))))
             for kept, new, factor in zip((mean, variance), found, (1.0, n / max(n - 1, 1)), strict=True):
-                kept.value += MOMENTUM * (factor * new.astype(kept.value.dtype) - kept.value)
+                kept.value = kept.value + MOMENTUM * (factor * new.astype(kept.value.dtype) - kept.value)
         return standardize(x, scale)
