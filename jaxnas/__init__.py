@@ -9,12 +9,14 @@ The public names, in the order in which data flows:
     jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
     jn.robust      searches of several runs
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
+    jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
 """
 
 from jaxnas import augmentation as augmentation
 from jaxnas import data as data
 from jaxnas import drawing as drawing
 from jaxnas import interop as interop
+from jaxnas import interop_network as interop_network
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
@@ -55,8 +57,13 @@ from jaxnas.seeds import over_seeds as over_seeds
 from jaxnas.spaces import genotype as genotype
 from jaxnas.spaces import layout as layout
 from jaxnas.spaces import ops as ops
+from jaxnas.spaces import published as published
 from jaxnas.spaces.genotype import Genotype as Genotype
 from jaxnas.spaces.layout import Layout as Layout
+from jaxnas.spaces.network import Network as Network
+from jaxnas.spaces.network import Variables as Variables
+from jaxnas.spaces.network import drop_paths as drop_paths
+from jaxnas.spaces.network import network as network
 from jaxnas.spaces.networks import supernet as supernet
 from jaxnas.spaces.space import Gates as Gates
 from jaxnas.spaces.space import Layer as Layer

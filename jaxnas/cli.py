@@ -5,9 +5,11 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -24,7 +26,7 @@ from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.random_search import pick_shared
-from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import FINISH, GROWTH, PUBLISHED, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.record import environment
 from jaxnas.runner import decoded, run
 from jaxnas.spaces.genotype import Genotype, read
@@ -42,6 +44,7 @@ app = typer.Typer(
 
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
+_WHAT = "A run's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 _SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
@@ -140,7 +143,7 @@ def _decoding(strategy: Strategy, chosen: SpaceChoice) -> Strategy:
 
 @app.command()
 def draw(
-    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help="A run's folder, a genotype file, or its text.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT)],
     out: Annotated[Path, typer.Option(help="Picture to write, .png or .svg.")] = Path("cells.png"),
 ) -> None:
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
@@ -153,7 +156,7 @@ def draw(
 @app.command()
 def info(
     what: Annotated[
-        str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help="Cost of the network it describes.")
+        str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help=f"{_WHAT} The cost of its network is told.")
     ] = None,
     space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
     channels: Annotated[int | None, typer.Option(help="Width of the first cells; the papers' unless given.")] = None,
@@ -209,7 +212,9 @@ def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost
 
 
 def _genotype(what: str) -> Genotype:
-    """From a run's folder, a file, or the text itself."""
+    """From a published name, a run's folder, a file, or the text itself."""
+    if what in PUBLISHED:
+        return PUBLISHED[what]
     path = Path(what)
     try:
         found = path / "genotype.json" if path.is_dir() else path
@@ -222,6 +227,9 @@ def _genotype(what: str) -> Genotype:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
+    if re.fullmatch(r"[\w./-]+", what):
+        near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
+        raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
     return read(what)
 
 

@@ -6,14 +6,15 @@ PyTorch only to read a `.pt` file. Official layouts: convolutions [out, in, kh, 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxnas.spaces import ops
+from jaxnas.spaces import imagenet, ops
+from jaxnas.spaces.auxiliary import AuxiliaryHead
 from jaxnas.spaces.nas_bench_201 import ResidualReduction
 from jaxnas.spaces.nasnet import FixedReduction
 from jaxnas.spaces.networks import Weights, fixed_block, supernet
@@ -35,7 +36,13 @@ class Entry(NamedTuple):
 EdgeName = Callable[[Space, str, int, int, int], str]
 
 _BATCH_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
 _INSIDE: dict[type[nn.Module], dict[str, str]] = {  # our submodule -> its place inside the official module
     ops.SepConv: {
         "depthwise1": "op.1",
@@ -58,7 +65,17 @@ _INSIDE: dict[type[nn.Module], dict[str, str]] = {  # our submodule -> its place
         "conv_b/norm": "conv_b.op.2",
         "downsample": "downsample.1",
     },
+    ops.Sequence: {"modules_1": "1"},  # a pool and its norm
     ops.Classifier: {"": "classifier", "NormRelu_0/norm": "lastact.0"},
+    AuxiliaryHead: {
+        "conv1": "features.2",
+        "norm1": "features.3",
+        "conv2": "features.5",
+        "norm2": "features.6",
+        "classifier": "classifier",
+    },
+    imagenet.SecondStem: {"conv": "1", "norm": "2"},
+    imagenet.Stem: {"conv1": "0", "norm1": "1", "conv2": "3", "norm2": "4"},
     FixedReduction: {
         "prepare_older_1/conv": "preprocess0.op.1",
         "prepare_older_2/even": "preprocess0.convs.0",
@@ -67,8 +84,12 @@ _INSIDE: dict[type[nn.Module], dict[str, str]] = {  # our submodule -> its place
         **{
             f"conv_{which}/{part}": f"ops1.{i}.{place}"
             for i, which in enumerate(("older", "x"))
-            for part, place in {"row": 1, "column": 2, "pointwise": 5}.items()
+            for part, place in {"row": 1, "column": 2, "norm1": 3, "pointwise": 5, "norm2": 6}.items()
         },
+        **{f"pool_{which}": f"ops2.{i}.1" for i, which in enumerate(("older", "x"))},
+        "prepare_older_1/norm": "preprocess0.op.2",
+        "prepare_older_2/norm": "preprocess0.bn",
+        "prepare_x/norm": "preprocess1.op.2",
     },
 }
 _INSIDE_AUTODL: dict[type[nn.Module], dict[str, str]] = {  # where it calls things otherwise than quark0/darts
@@ -130,12 +151,13 @@ def entries(space: Space, mixing: Mixing | None = None, names: EdgeName = all_op
     yield from _fixed(shapes["head"], ("head",), head, "")
 
 
-def _leaves(tree) -> list[tuple[str, ...]]:
+def leaves(tree) -> list[tuple[str, ...]]:
+    """The path of every array in the variables of a module."""
     return [tuple(k.key for k in path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
 
 
 def _fixed(tree, path: tuple, module: nn.Module, prefix: str) -> Iterator[Entry]:
-    for leaf in _leaves(tree):
+    for leaf in leaves(tree):
         yield Entry(prefix + official_name(module, leaf), (*path, *leaf), ())
 
 
@@ -143,12 +165,12 @@ def _inputs(space: Space, part: Cells, tree, path: tuple) -> Iterator[Entry]:
     """preprocess0 of the first cell is ours "first", of the others "next"; preprocess1 is ours "current"."""
     older, newer = ("preprocess0", "preprocess1") if space.inputs == 2 else ("", "preprocess0")
     plain = space.preprocess(features=part.channels, stride=1)
-    for leaf in _leaves(tree.get("first", {})):
+    for leaf in leaves(tree.get("first", {})):
         module = space.preprocess(features=part.channels, stride=part.reduction)
         name = f"cells.{part.layers[0]}.{older}.{official_name(module, leaf)}"
         yield Entry(name, (*path, "inputs", "first", *leaf), ())
     for which, label, layers in (("current", newer, part.layers), ("next", older, part.layers[1:])):
-        for leaf in _leaves(tree.get(which, {})):
+        for leaf in leaves(tree.get(which, {})):
             for i, layer in enumerate(layers):
                 name = f"cells.{layer}.{label}.{official_name(plain, leaf)}"
                 rows = part.currents[i].channels if leaf[-1] == "kernel" else None
@@ -158,7 +180,7 @@ def _inputs(space: Space, part: Cells, tree, path: tuple) -> Iterator[Entry]:
 def _edges(space: Space, part: Cells, run: EdgeRun, tree, path: tuple, names: EdgeName) -> Iterator[Entry]:
     for op, (name, factory) in enumerate(space.ops):
         alive = [edge for edge, on in zip(run.edges, run.alive[:, op], strict=True) if on]
-        for leaf in _leaves(tree.get(name, {})):
+        for leaf in leaves(tree.get(name, {})):
             inside = official_name(factory(stride=run.stride), leaf)
             for i, layer in enumerate(part.layers):
                 for j, edge in enumerate(alive):
@@ -180,15 +202,26 @@ def from_torch(
     Raises:
       ValueError: where names are missing or left over, or a shape differs; names some of them.
     """
-    given = {name.removeprefix("module."): np.asarray(t) for name, t in tensors.items()}
-    given = {name: t for name, t in given.items() if not name.endswith(_BATCH_NORM_BUFFERS)}
-    table = tuple(entries(space, mixing, names))
-    _check_names({entry.name for entry in table}, set(given), space)
+    given = {name: t for name, t in tensors.items() if not name.endswith(_BATCH_NORM_BUFFERS)}
     shapes = jax.eval_shape(supernet(space, mixing).init, jax.random.key(0))
+    return filled(shapes, tuple(entries(space, mixing, names)), given, space)
+
+
+def to_torch(
+    space: Space, weights: Weights, mixing: Mixing | None = None, names: EdgeName = all_ops
+) -> dict[str, np.ndarray]:
+    """Our weights (or gradients, or momenta of their shape) under the official names and in official layout."""
+    return named(weights, entries(space, mixing, names))
+
+
+def filled(shapes: Any, table: Sequence[Entry], tensors: Mapping[str, np.ndarray], space: Space) -> Any:
+    """A tree of the given shapes, its arrays filled from official ones by a table of where they live."""
+    given = {name.removeprefix("module."): np.asarray(t) for name, t in tensors.items()}
+    _check_names({entry.name for entry in table}, set(given), space)
     dtype = next(iter(given.values())).dtype
-    weights = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes)
+    tree = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes)
     for entry in table:
-        target = _at(weights, entry.path)[entry.position]
+        target = _at(tree, entry.path)[entry.position]
         target = target if entry.rows is None else target[..., : entry.rows, :]
         value = _ours(given[entry.name], target.ndim)
         if value.shape != target.shape:
@@ -196,16 +229,13 @@ def from_torch(
                 f"{entry.name} has shape {given[entry.name].shape}; the space needs {target.shape} (ours)."
             )
         target[...] = value
-    return weights
+    return tree
 
 
-def to_torch(
-    space: Space, weights: Weights, mixing: Mixing | None = None, names: EdgeName = all_ops
-) -> dict[str, np.ndarray]:
-    """Our weights (or gradients, or momenta of their shape) under the official names and in official layout."""
-    weights = jax.tree.map(np.asarray, weights)
-    table = entries(space, mixing, names)
-    return {entry.name: _theirs(entry, _at(weights, entry.path)[entry.position]) for entry in table}
+def named(tree: Any, table: Iterable[Entry]) -> dict[str, np.ndarray]:
+    """The arrays of a tree under their official names and in official layout, by a table of where they live."""
+    tree = jax.tree.map(np.asarray, tree)
+    return {entry.name: _theirs(entry, _at(tree, entry.path)[entry.position]) for entry in table}
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -256,5 +286,5 @@ def _theirs(entry: Entry, value: np.ndarray) -> np.ndarray:
     if value.ndim == 3:
         return value.transpose(2, 0, 1)[:, None]
     if value.ndim == 2:
-        return value.T if entry.path[0] == "head" else value.T[:, :, None, None]
+        return value.T if "classifier" in entry.name else value.T[:, :, None, None]
     return value

@@ -12,9 +12,18 @@ from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
 from jaxnas.runner import Finish
+from jaxnas.spaces import published
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
-from jaxnas.spaces.nasnet import nasnet, nasnet_frc, nasnet_frc_network, nasnet_network
+from jaxnas.spaces.nasnet import (
+    FixedReduction,
+    fixed_reduction,
+    nasnet,
+    nasnet_frc,
+    nasnet_frc_network,
+    nasnet_network,
+)
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage, p_darts_stages
 from jaxnas.strategies import algorithms
@@ -37,6 +46,12 @@ class SpaceChoice(NamedTuple):
     settings: Settings = MappingProxyType({})  # of rows that search it otherwise
 
 
+def _fixed(make: Callable[..., Space], *block) -> Callable[..., Space]:
+    """The space that `make` makes, its reductions fixed."""
+    return lambda *sizes, **options: fixed_reduction(make(*sizes, **options), *block)
+
+
+_AFFINE = partial(FixedReduction, affine=True)
 _DARTS = (darts_network, lambda rule: rule, 5, 8, (36, 20))
 _NASNET = (lambda rule: rule, 1, 2, (36, 6))
 _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS has another gradient
@@ -46,6 +61,7 @@ _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS ha
 }
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
+    "darts-frc": SpaceChoice(_fixed(darts), _fixed(darts_network, _AFFINE), *_DARTS[1:]),
     "nas_bench_201": SpaceChoice(
         nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5), _TABULATED
     ),
@@ -84,4 +100,5 @@ GROWTH = (1, 2.2, 3.4)  # depths of the stages in parts of the first: 5, 11, 17 
 STOPS: dict[str, Rule] = {"never": never, "sharp-rise": sharp_rise(), "too-many-skips": too_many_skips()}
 STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule unless told otherwise
 FINISH: dict[str, Finish] = {"random-sharing": pick_shared}  # strategies whose genotype is not decoded from alpha
+PUBLISHED = {name: found for name, found in vars(published).items() if isinstance(found, Genotype)}
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 from parity_architect import architect_file
 from parity_draws import conventions_file
+from parity_evaluation import network_file
 from parity_lines import Line, Tensors, load
 from parity_networks import supernet_file
 from parity_operations import operations_file
@@ -46,6 +47,8 @@ def compare(path: Path) -> Iterator[Line]:
 
 def array_kind(data: Tensors, meta: Mapping, folder: Path) -> Callable | None:
     source = meta.get("source", "")
+    if "auxiliary" in meta and "genotype" in meta:
+        return lambda z: network_file(z, meta)
     if "Architect" in source:
         return lambda z: architect_file(z, meta, folder)
     if "pdarts" in source:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 import jax.numpy as jnp
+from parity_evaluation import network_counts
 from parity_lines import Line, equal
 
 from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
@@ -80,6 +81,7 @@ def counts_file(data: Mapping) -> Iterator[Line]:
             key = known.get(part_name, part_name)
             if key in costs:
                 yield equal(f"{name}: {part_name}", costs[key].parameters, count)
+    yield from network_counts(data)
     for child in data.get("nas_bench_201_children", ()):
         network = nas_bench_201_network(child["C"], child["N"], child["classes"])
         cost = total(genotype_cost(from_nas_bench_201(child["arch"]), network))

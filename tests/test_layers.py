@@ -30,7 +30,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.ops": ("spaces.depthwise", "spaces.norm"),
     "spaces.plan": ("spaces.space",),
     "spaces.networks": ("spaces.layout", "spaces.norm", "spaces.plan", "spaces.space", "strategies.mixing"),
-    "spaces.darts": ("spaces.ops", "spaces.space"),
+    "spaces.network": ("spaces.genotype", "spaces.networks", "spaces.ops", "spaces.plan", "spaces.space"),
+    "spaces.published": ("spaces.genotype",),
+    "spaces.auxiliary": ("spaces.ops",),
+    "spaces.darts": ("spaces.auxiliary", "spaces.ops", "spaces.space"),
+    "spaces.imagenet": ("spaces.auxiliary", "spaces.darts", "spaces.ops", "spaces.space"),
     "spaces.nas_bench_201": ("spaces.ops", "spaces.space"),
     "spaces.nasnet": ("spaces.nas_bench_201", "spaces.ops", "spaces.space"),  # its head is that of NAS-Bench-201
     "strategies.relaxation": ("spaces.space",),
@@ -59,7 +63,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "evaluation.diagnostics": ("hypergradient", "search", "spaces.genotype"),
     "evaluation.stopping": (),
     "robust": ("data", "evaluation.*", "folder", "runner", "spaces.space", "stages", "strategies.strategy"),
-    "evaluation.cost": ("spaces.genotype", "spaces.networks", "spaces.plan", "spaces.space"),
+    "evaluation.cost": ("spaces.genotype", "spaces.network", "spaces.networks", "spaces.plan", "spaces.space"),
     "evaluation.resources": (
         "evaluation.cost",
         "spaces.networks",
@@ -96,6 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.relaxation",
     ),
     "interop": (SPACES, "strategies.mixing"),
+    "interop_network": ("interop", SPACES),
     "datasets.prepared": (),
     "data": ("datasets.prepared",),
     "augmentation": ("data",),
@@ -110,7 +115,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "cli": ANYTHING,
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
-    "spaces": ("spaces.darts", "spaces.nas_bench_201", "spaces.nasnet"),
+    "spaces": ("spaces.darts", "spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet"),
     "strategies": (),
     "evaluation": (),
     "datasets": (),

@@ -20,7 +20,8 @@ def test_equals_the_official_code(path):
     done = parity(path)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert sum(line.startswith("  ok") for line in lines) == len(lines) - 1 >= 10
+    least = 3 if path.name.startswith("X_evalnet") else 10  # training, drop path, evaluation
+    assert sum(line.startswith("  ok") for line in lines) == len(lines) - 1 >= least
 
 
 def test_a_miss_is_told_and_fails(tmp_path):

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.network import check
 from jaxnas.spaces.networks import fixed_block, init_module
-from jaxnas.spaces.plan import Cells, EdgeRun, Part, plan
+from jaxnas.spaces.plan import Cells, EdgeRun, Part, Size, plan
 from jaxnas.spaces.space import Space
 
 Shape = tuple[int, int, int]
@@ -56,6 +57,7 @@ def genotype_cost(genotype: Genotype, network: Space) -> dict[str, Cost]:
     Raises:
       ValueError: where the genotype has cells, edges or operations that the network does not know.
     """
+    check(genotype, network)
     counts = {cell: _counts(genotype, network, cell) for cell in network.cells}
     outputs = {cell: len(dict(genotype.outputs)[cell]) for cell in network.cells}
     return _parts(network, lambda channels: channels, lambda cell, edge, op: counts[cell][edge, op], outputs)
@@ -103,7 +105,7 @@ def _parts(space: Space, width, count, outputs: Mapping[str, int] | None = None)
     """Costs by part, where `count(cell, edge, op)` says how often an operation stands on an edge."""
     stem = space.stem(features=space.stem_channels)
     parts = {"stem": module_cost(stem, space.image)}
-    last: Shape = (*space.image[:2], space.stem_channels)
+    last: Shape = Size(space.stem_channels, space.stem_stride).shape(space.image)
     previous = last
     for layer, part in _layers(space):
         if not isinstance(part, Cells):
@@ -148,13 +150,7 @@ def _times(run: EdgeRun, cell: str, op: int, count) -> int:
 
 def _counts(genotype: Genotype, network: Space, cell: str) -> np.ndarray:
     """[E, O]: how often each operation was chosen on each edge."""
-    names, counts = network.op_names, np.zeros((len(network.edges), len(network.ops)), int)
-    for choice in genotype.edges(cell):
-        edge = (choice.source, choice.target)
-        if choice.op not in names or edge not in network.edges:
-            raise ValueError(
-                f"{cell} cell: {choice.op!r} on edge {edge} is not in the space {network.name!r}; "
-                f"operations are {', '.join(names)}, edges {', '.join(map(str, network.edges))}."
-            )
-        counts[network.edges.index(edge), names.index(choice.op)] += 1
+    counts = np.zeros((len(network.edges), len(network.ops)), int)
+    for op, *edge in genotype.edges(cell):
+        counts[network.edges.index(tuple(edge)), network.op_names.index(op)] += 1
     return counts

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from jaxnas.spaces import ops
+from jaxnas.spaces.auxiliary import AuxiliaryHead
 from jaxnas.spaces.space import Layer, Space, dag
 
 _affine = partial(ops.BatchNorm, affine=True)
@@ -36,8 +37,13 @@ FINAL = (
     ("sep_conv_7x7", partial(ops.SepConv, kernel=7, norm=_affine)),
     ("dil_conv_3x3", partial(ops.DilConv, kernel=3, norm=_affine)),
     ("dil_conv_5x5", partial(ops.DilConv, kernel=5, norm=_affine)),
+    ("conv_3x1_1x3", partial(ops.FactorizedConv, kernel=3, norm=_affine)),
     ("conv_7x1_1x7", partial(ops.FactorizedConv, kernel=7, norm=_affine)),
 )
+_NORMED_POOLS = {
+    "max_pool_3x3": ops.normalized(ops.MaxPool, affine=True),
+    "avg_pool_3x3": ops.normalized(ops.AveragePool, affine=True),
+}
 
 
 def preprocess(features: int, stride: int):
@@ -104,12 +110,25 @@ def darts(
 def darts_network(
     channels: int = 36, layers: int = 20, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """The space in which a genotype of DARTS is a network: affine norms, bare pools, two more published operations.
+    """The space in which a genotype of DARTS is a network: affine norms, bare pools, more published operations.
 
-    Same arguments as `darts`. Official sizes for CIFAR: 36 channels, 20 cells.
+    Same arguments as `darts`. Official sizes for CIFAR: 36 channels, 20 cells. There may be a fifth node, as in the
+    cells of NASNet and AmoebaNet; a genotype's own outputs count.
     """
     space = darts(channels, layers, classes, image=image)
-    return space.replace(ops=FINAL, preprocess=preprocess_affine)
+    edges = dag(inputs=2, nodes=5)
+    return space.replace(ops=FINAL, preprocess=preprocess_affine, edges=edges, auxiliary=AuxiliaryHead)
+
+
+def snas_network(
+    channels: int = 36, layers: int = 20, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
+) -> Space:
+    """`darts_network` as SNAS trains it: an affine norm behind each pool. Same arguments.
+
+    Reference: Xie et al. 2019, SNAS, arXiv:1812.09926; official code SNAS-Series, `SNAS/operations.py`.
+    """
+    space = darts_network(channels, layers, classes, image=image)
+    return space.replace(ops=tuple((name, _NORMED_POOLS.get(name, op)) for name, op in space.ops))
 
 
 _S1_NORMAL = "skip dil3, skip dil5, skip dil5, skip sep3, skip dil3, max skip, skip sep3, skip sep3, skip dil3, \

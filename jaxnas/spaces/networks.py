@@ -75,7 +75,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
         }
 
     def forward(weights, images, gates, key, step, observe):
-        _check_images(space, images)
+        check_images(space, images)
         current = stem.apply({"params": weights["stem"]}, images)
         states, seen = (current, current), []
         for part, params in zip(parts, weights["parts"], strict=True):
@@ -105,7 +105,8 @@ def fixed_block(space: Space, part: Place):
     return block, 1 + ("older" in inspect.signature(type(block).__call__).parameters)
 
 
-def _check_images(space: Space, images: Array) -> None:
+def check_images(space: Space, images: Array) -> None:
+    """Raises ValueError for images of another size than the space is built for."""
     if images.ndim != 4 or images.shape[1:] != space.image:
         raise ValueError(
             f"images have shape {images.shape}, the space {space.name!r} is built for [batch, "
@@ -123,7 +124,7 @@ def _init_part(space: Space, mixing: Mixing, part, key: Array):
     key_edges, key_inputs = jax.random.split(key)
     keys = jax.random.split(key_edges, len(part.runs))
     edges = [_init_run(space, mixing, part, run, k) for run, k in zip(part.runs, keys, strict=True)]
-    return {"edges": edges, "inputs": _init_inputs(space, part, key_inputs)}
+    return {"edges": edges, "inputs": init_inputs(space, part, key_inputs)}
 
 
 def _init_run(space: Space, mixing: Mixing, part: Cells, run: EdgeRun, key: Array):
@@ -140,17 +141,17 @@ def _init_run(space: Space, mixing: Mixing, part: Cells, run: EdgeRun, key: Arra
     return {space.ops[op][0]: stacked(op, jax.random.fold_in(key, op)) for op in run.ops}
 
 
-def _init_inputs(space: Space, part: Cells, key: Array):
+def init_inputs(space: Space, part: Cells, key: Array, init: Callable[..., Any] = init_module):
     """What prepares the inputs of each cell; kernels padded with zero rows to the common width of the part."""
 
     def one(stride: int, shape: tuple[int, ...], key_one: Array):
-        return init_module(space.preprocess(features=part.channels, stride=stride), key_one, shape)
+        return init(space.preprocess(features=part.channels, stride=stride), key_one, shape)
 
     def stacked(places, key_all: Array):
         common = jax.eval_shape(partial(one, 1, part.common.shape(space.image)), key_all)
         keys = jax.random.split(key_all, len(places))
         params = [one(1, place.shape(space.image), k) for place, k in zip(places, keys, strict=True)]
-        return jax.tree.map(lambda like, *xs: jnp.stack([_pad_to(x, like.shape) for x in xs]), common, *params)
+        return jax.tree.map(lambda like, *xs: jnp.stack([pad_to(x, like.shape) for x in xs]), common, *params)
 
     key_first, key_current, key_next = jax.random.split(key, 3)
     inputs = {"current": stacked(part.currents, key_current)}
@@ -161,12 +162,14 @@ def _init_inputs(space: Space, part: Cells, key: Array):
     return inputs
 
 
-def _pad_to(x: Array, shape: tuple[int, ...]) -> Array:
+def pad_to(x: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros behind, up to a shape."""
     return jnp.pad(x, [(0, full - side) for side, full in zip(x.shape, shape, strict=True)])
 
 
-def _pad_channels(x: Array, channels: int) -> Array:
-    return x if x.shape[-1] == channels else _pad_to(x, (*x.shape[:-1], channels))
+def pad_channels(x: Array, channels: int) -> Array:
+    """Images with zero channels behind, up to so many."""
+    return x if x.shape[-1] == channels else pad_to(x, (*x.shape[:-1], channels))
 
 
 # ------------------------------------------------------------------------------------------------- forward
@@ -193,11 +196,11 @@ def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key,
         edges, now, then, layer = xs
         out = cell(edges, (*ready, prepare(now, 1, current)), layer)
         ready = (prepare(then, 1, current),) if ready else ()
-        return (ready, current, _pad_channels(out, part.common.channels)), observe(out)
+        return (ready, current, pad_channels(out, part.common.channels)), observe(out)
 
     # the input that the last cell would prepare for a cell behind it is not used: zero kernels stand there
     then = jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a[:1])]), inputs.get("next", {}))
-    current = _pad_channels(current, part.common.channels)
+    current = pad_channels(current, part.common.channels)
     xs = (params["edges"], inputs["current"], then, np.array(part.layers))
     (_, previous, current), outs = lax.scan(body, (ready, current, current), xs, unroll=layout.cells)
     width = part.result.channels

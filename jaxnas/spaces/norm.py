@@ -4,6 +4,9 @@ Where in the river: the last step of most candidates. Knows images and one numbe
 
 A module that takes `gate` as a second argument returns gate times its output. A candidate hands it to its last norm,
 where it costs nothing: the product, and the gradient of its gate, would be two passes over the images.
+
+Running statistics live in the flax collection `statistics`. A pass in which it is mutable normalises by the batch and
+moves them; a pass that is given them normalises by them; a supernet, which has none, normalises by the batch.
 """
 
 import inspect
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Gate = Array | float  # [] weight of a candidate, any float type
+EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's: of the variance; of each new batch in the running statistics
 
 
 def takes_gate(module: nn.Module) -> bool:
@@ -52,10 +56,15 @@ def standardize(x: Array, scale: Array) -> Array:
 def _standardized(x: Array) -> tuple[Array, Array]:
     """Standardised images [B, H, W, C] and r [1, 1, 1, C]."""
     wide = at_least_float32(x)
-    mean = wide.mean((0, 1, 2), keepdims=True)
-    variance = jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)
-    r = lax.rsqrt(variance + 1e-5)
+    mean, variance = _moments(wide)
+    r = lax.rsqrt(variance + EPSILON)
     return (wide - mean) * r, r
+
+
+def _moments(wide: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel, [1, 1, 1, C]."""
+    mean = wide.mean((0, 1, 2), keepdims=True)
+    return mean, jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)
 
 
 def _per_channel(values: Array, like: Array) -> Array:
@@ -73,9 +82,12 @@ def _standardize_jvp(primals, tangents):
 
 
 class BatchNorm(nn.Module):
-    """Normalises each channel by the mean and biased variance of this batch: gate (x - m) / sqrt(v + 1e-5).
+    """Normalises each channel: gate (x - m) / sqrt(v + 1e-5), m and v the mean and biased variance of this batch.
 
-    Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1.
+    Where running statistics are kept (see above), a pass in training moves them by a tenth of the way to the batch's
+    mean and unbiased variance n / (n - 1) v of n = B H W numbers, and a pass in evaluation normalises by them.
+
+    Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2; momentum as in PyTorch's `BatchNorm2d`.
     """
 
     affine: bool = False  # followed by a learnt scale and shift
@@ -85,7 +97,24 @@ class BatchNorm(nn.Module):
         shape, dtype = (x.shape[-1],), jnp.result_type(float)
         gate = jnp.broadcast_to(jnp.asarray(gate, at_least_float32(x).dtype), shape)
         if not self.affine:
-            return standardize(x, gate)
+            return self._normalize(x, gate)
         scale = self.param("scale", lambda _: jnp.ones(shape, dtype)).astype(gate.dtype)
         bias = self.param("bias", lambda _: jnp.zeros(shape, dtype)).astype(gate.dtype)
-        return standardize(x, gate * scale) + _per_channel(gate * bias, x)
+        return self._normalize(x, gate * scale) + _per_channel(gate * bias, x)
+
+    def _normalize(self, x: Array, scale: Array) -> Array:
+        moves = self.is_mutable_collection("statistics")
+        if not moves and not self.has_variable("statistics", "mean"):
+            return standardize(x, scale)
+        shape, dtype = (x.shape[-1],), jnp.result_type(float)
+        mean = self.variable("statistics", "mean", lambda: jnp.zeros(shape, dtype))
+        variance = self.variable("statistics", "variance", lambda: jnp.ones(shape, dtype))
+        if not moves:
+            r = scale * lax.rsqrt(variance.value.astype(scale.dtype) + EPSILON)
+            return ((at_least_float32(x) - _per_channel(mean.value, scale)) * _per_channel(r, scale)).astype(x.dtype)
+        if not self.is_initializing():
+            n = x.size // x.shape[-1]
+            found = (one.reshape(-1) for one in _moments(lax.stop_gradient(at_least_float32(x))))
+            for kept, new, factor in zip((mean, variance), found, (1.0, n / max(n - 1, 1)), strict=True):
+                kept.value = kept.value + MOMENTUM * (factor * new.astype(kept.value.dtype) - kept.value)
+        return standardize(x, scale)

@@ -39,6 +39,7 @@ class Conv(nn.Module):
     stride: tuple[int, int] = (1, 1)
     bias: bool = False
     groups: int = 1  # of channels that are filtered apart; kernels larger than 1x1 only
+    pad: bool = True  # zeros around the image, else only windows inside it
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -50,7 +51,8 @@ class Conv(nn.Module):
             y = (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], self.features)
         else:
             shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
-            weight, pad = self.param("kernel", init, shape).astype(x.dtype), [(k // 2, k // 2) for k in self.kernel]
+            weight = self.param("kernel", init, shape).astype(x.dtype)
+            pad = [(k // 2 * self.pad,) * 2 for k in self.kernel]
             axes = ("NHWC", "HWIO", "NHWC")
             y = lax.conv_general_dilated(
                 x, weight, self.stride, pad, dimension_numbers=axes, feature_group_count=self.groups
@@ -242,9 +244,9 @@ class FactorizedConv(nn.Module):
         return self.norm(name="norm")(x, gate)
 
 
-def normalized(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The same operation followed by a norm without scale and shift (DARTS does so to the pools of its search)."""
-    return lambda stride: Sequence((factory(stride=stride), BatchNorm()))
+def normalized(factory: Callable[..., nn.Module], affine: bool = False) -> Callable[..., nn.Module]:
+    """The same operation followed by a norm, as DARTS does to the pools of its search."""
+    return lambda stride: Sequence((factory(stride=stride), BatchNorm(affine)))
 
 
 class Stem(nn.Module):

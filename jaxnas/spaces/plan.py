@@ -4,6 +4,7 @@ Where in the river: inside `networks.py` and whatever must find one cell's weigh
 only; no arrays of weights.
 """
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -78,17 +79,23 @@ class Place(NamedTuple):
 Part = Cells | Place
 
 
-def plan(space: Space) -> tuple[Part, ...]:
-    """The parts of a space's network in order: fixed blocks, and rows of equal cells."""
+def plan(space: Space, outputs: Mapping[str, int] | None = None) -> tuple[Part, ...]:
+    """The parts of a space's network in order: fixed blocks, and rows of equal cells.
+
+    Args:
+      space: what may be built.
+      outputs: for every cell type how many states make its output, where a genotype has others than the space.
+    """
     parts: list[Part] = []
-    previous = current = Size(space.stem_channels, 1)
+    previous = current = Size(space.stem_channels, space.stem_stride)
     for layer, places in _rows(space):
         if layer.cell not in space.cells:
             result = Size(layer.channels, current.shrink * layer.stride)
             parts.append(Place(layer.cell, places, layer.stride, previous, current, result))
             previous, current = current, result
             continue
-        result = Size(layer.channels * len(space.outputs), current.shrink * layer.stride)
+        width = layer.channels * (outputs[layer.cell] if outputs else len(space.outputs))
+        result = Size(width, current.shrink * layer.stride)
         currents = (current,) + (result,) * (len(places) - 1)
         runs = _runs(space, layer)
         parts.append(Cells(layer.cell, layer.channels, layer.stride, places, runs, previous, currents, result))

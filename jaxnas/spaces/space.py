@@ -58,8 +58,8 @@ class Space:
 
     A candidate operation is a pair (name, factory); `factory(stride=s)` returns a flax module that maps
     `[B, H, W, C]` to `[B, H/s, W/s, C]`. `stem(features=...)`, `preprocess(features=, stride=)`,
-    `blocks[name](features=, stride=)` and `head(classes=)` return flax modules too. A block whose `__call__` has an
-    argument `older` is given the state before the last by that name, however large.
+    `blocks[name](features=, stride=)`, `head(classes=)` and `auxiliary(classes=)` return flax modules too. A block
+    whose `__call__` has an argument `older` is given the state before the last by that name, however large.
 
     Raises:
       ValueError: where the description contradicts itself; says what was given and what is possible.
@@ -80,6 +80,8 @@ class Space:
     image: tuple[int, int, int]  # (H, W, C) of the images it is built for
     blocks: Candidates = ()  # fixed, not searched parts of the skeleton
     alive: Alive = ()  # () means that every operation may be chosen on every edge
+    auxiliary: Factory | None = None  # second head, behind the last reduction of a network that is being trained
+    stem_stride: int = 1  # the stem divides height and width by it
 
     def __post_init__(self) -> None:
         _check(self)
@@ -159,7 +161,7 @@ def _check_edges(space: Space) -> None:
 
 
 def _check_size(space: Space) -> None:
-    reduction = int(np.prod([layer.stride for layer in space.skeleton]))
+    reduction = space.stem_stride * int(np.prod([layer.stride for layer in space.skeleton]))
     for side, length in zip(("height", "width"), space.image[:2], strict=True):
         if length % reduction:
             raise ValueError(
