@@ -43,10 +43,8 @@ def compare(
     found = compared([outcomes.read(one) for one in _once(runs)], baseline=baseline)
     if as_json:
         typer.echo(_json(found))
-    elif sys.stdout.isatty():
-        Console().print(Markdown(report.markdown(found)))
     else:
-        typer.echo(report.markdown(found), nl=False)
+        _show(found)
     if out:
         told = f"written: [bold]{escape(str(out))}[/bold]: {', '.join(path.name for path in leave(found, out))}"
         Console(stderr=True).print(told, highlight=False, soft_wrap=True)
@@ -118,7 +116,7 @@ def ablate(
         console.print(f"\nstopped; nothing is lost: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
     found = compared([outcomes.read(one) for one in folders])
-    console.print(Markdown(report.markdown(found)) if console.is_terminal else report.markdown(found), markup=False)
+    _show(found)
     console.print(
         f"written in {out}: {', '.join(path.name for path in leave(found, out))}", markup=False, soft_wrap=True
     )
@@ -167,6 +165,15 @@ def _title(one: Plan, name: str, stages: Sequence[Stage]) -> str:
         return str(one.settings["strategy"])
     told = (ablation.told(old.strategy, new.strategy) for old, new in zip(one.stages, stages, strict=True))
     return f"{one.settings['strategy']}{WITHOUT}{name} ({next(text for text in told if text)})"
+
+
+def _show(found: Comparison) -> None:
+    """As a table to a person, as Markdown to a file."""
+    text = report.markdown(found)
+    if sys.stdout.isatty():
+        Console().print(Markdown(text))
+    else:
+        typer.echo(text, nl=False)
 
 
 def _json(found: Comparison) -> str:

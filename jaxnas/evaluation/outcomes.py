@@ -36,8 +36,9 @@ class Outcome(NamedTuple):
     search_seconds: float | None
     search_device: str | None
     seconds: float | None  # of the training
-    device: str | None
-    memory: int | None  # peak, bytes
+    device: str | None  # that trained
+    temporaries: int | None  # of the compiled program, bytes
+    memory: int | None  # peak of the device, or of the process where the device does not tell, bytes
     versions: Mapping[str, str]
     terms: Mapping[str, Any]  # {setting: value}: what has to be equal
 
@@ -80,7 +81,7 @@ def outcome(record: Json, name: str) -> Outcome:
         kind=kind,
         genotype=json.dumps(genotype, sort_keys=True),
         split=config.get("split"),
-        device=(record.get("devices") or {}).get("kind"),
+        temporaries=(record.get("memory_bytes") or {}).get("temp"),
         memory=(record.get("memory_bytes") or {}).get("peak"),
         versions=record.get("versions") or {},
         terms={"kind": kind, "space": genotype["space"], **_terms(config, KINDS[kind])},
@@ -96,6 +97,7 @@ def _searched(record: Json, name: str) -> dict[str, Any]:
     score, seed = record["answer"].get("valid_accuracy"), config.get("seed")
     told = {"method": config["strategy"], "seed": seed, "search_seed": seed, "source": None}
     spent = {"search_seconds": seconds, "search_device": (record.get("devices") or {}).get("kind"), "seconds": None}
+    spent |= {"device": None}
     size = {"parameters": None, "multiply_adds": None}
     return {**told, **spent, **size, "genotype": record["genotype"], "accuracy": score, "valid": score}
 
@@ -109,6 +111,7 @@ def _judged(record: Json, name: str) -> dict[str, Any]:
     told = {"method": str(method), "seed": config.get("seed"), "search_seed": search.get("seed")}
     device = (search.get("devices") or {}).get("kind")
     spent = {"search_seconds": _total(search.get("seconds")), "search_device": device}
+    spent |= {"device": (record.get("devices") or {}).get("kind")}
     scores = {"accuracy": record["test"]["accuracy"], "valid": (record.get("valid") or {}).get("accuracy")}
     size = {size: cost.get(size) for size in ("parameters", "multiply_adds")}
     rest = {"source": config.get("source"), "seconds": _total(record.get("seconds")), "genotype": config["genotype"]}

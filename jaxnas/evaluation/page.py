@@ -17,7 +17,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 68rem;
   margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.5rem; line-height: 1.25 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .4rem }
-p, li { max-width: 46rem } .quiet { color: var(--quiet) }
+p, li { max-width: 46rem } .quiet, figcaption { color: var(--quiet) }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem .3rem; border-bottom: 1px solid var(--line) }
@@ -34,6 +34,7 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink) }
   h2 { break-after: avoid }
   .wide { overflow: visible } th, td { padding-right: .5rem } }
 """
+CAPTION = "Rings are runs, the diamond is their mean, the bar its 95 % interval."
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -79,7 +80,8 @@ def _said(found: Comparison) -> str:
 def _block(block: Block, picture: str) -> str:
     kind = "note" if block.title == "Before you read on" else "quiet"
     text = "".join(f'<p class="{kind}">{escape(one)}</p>' for one in block.text)
-    figure = f"<figure>{picture}</figure>" if picture else ""
+    said = f"<figcaption>{CAPTION}</figcaption>" if block.title == "Accuracy" else ""
+    figure = f"<figure>{picture}{said}</figure>" if picture else ""
     return f"<section><h2>{escape(block.title)}</h2>{text}{figure}{_table(block) if block.rows else ''}</section>"
 
 

@@ -90,27 +90,32 @@ COSTS: tuple[tuple[str, Callable[[Outcome], float | None], Callable[[float], str
     ("multiply-adds, M", lambda run: run.multiply_adds, lambda x: f"{x / 1e6:.1f}"),
     ("search, s", lambda run: run.search_seconds, lambda x: f"{x:,.0f}"),
     ("training, s", lambda run: run.seconds, lambda x: f"{x:,.0f}"),
+    ("temporaries, MB", lambda run: run.temporaries, lambda x: f"{x / 1e6:,.1f}"),
     ("peak memory, MB", lambda run: run.memory, lambda x: f"{x / 1e6:,.0f}"),
+)
+DEVICES: tuple[tuple[str, Callable[[Outcome], str | None]], ...] = (
+    ("searched on", lambda run: run.search_device),
+    ("trained on", lambda run: run.device),
 )
 
 
 def _costs(found: Comparison) -> Block:
-    shown = [cost for cost in COSTS if any(cost[1](run) is not None for one in found.methods for run in one.runs)]
+    known = lambda value: any(value(run) is not None for one in found.methods for run in one.runs)
+    shown, devices = [cost for cost in COSTS if known(cost[1])], [device for device in DEVICES if known(device[1])]
     rows = tuple(
-        (one.name, *(_spread(map(v, one.runs), f) for _, v, f in shown), _devices(one)) for one in found.methods
+        (one.name, *(_spread(map(v, one.runs), f) for _, v, f in shown), *(_all(map(v, one.runs)) for _, v in devices))
+        for one in found.methods
     )
-    text = ("Means over runs; smallest and largest in brackets where they differ.",)
-    return Block(
-        "Cost", text, ("method", *(name for name, *_ in shown), "searched on; trained on"), rows if shown else ()
+    text = (
+        "Means over runs; smallest and largest in brackets where they differ. Temporaries are those of the compiled "
+        "program; the peak is that of the device, or, on a CPU, of the process with all that it ran before."
     )
+    header = ("method", *(name for name, *_ in shown), *(name for name, _ in devices))
+    return Block("Cost", (text,), header, rows) if shown else Block("Cost")
 
 
-def _devices(method: Method) -> str:
-    kinds = (
-        {device for device in of if device}
-        for of in zip(*((r.search_device, r.device) for r in method.runs), strict=True)
-    )
-    return "; ".join(", ".join(sorted(of)) or NONE for of in kinds)
+def _all(values: Iterable[str | None]) -> str:
+    return ", ".join(sorted({value for value in values if value})) or NONE
 
 
 def _spread(values: Iterable[float | None], told: Callable[[float], str]) -> str:

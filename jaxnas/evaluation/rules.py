@@ -72,7 +72,7 @@ def _verdict(rule: str, said: Said) -> Verdict:
 
 def _recipe(found: Comparison) -> Said:
     runs = [run for method in found.methods for run in method.runs]
-    versions = all((run.versions and run.device) or found.kind == "lookup" for run in runs)
+    versions = all((run.versions and (run.device or run.search_device)) or found.kind == "lookup" for run in runs)
     details = "Versions, device and settings of every run are recorded." if versions else "Versions or device missing."
     if found.kind == "search":
         return [(False, "Nothing was trained alone: see the warning about supernets."), (versions, details)]
