@@ -1,7 +1,9 @@
 """Comparisons of runs that this file writes: what they show, what they refuse, and what a page may hold."""
 
 import json
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +13,7 @@ from jaxnas.evaluation import outcomes, report
 from jaxnas.evaluation.comparison import compare
 from jaxnas.evaluation.page import page
 from jaxnas.evaluation.rules import SUPERNET, notes, verdicts
+from jaxnas.evaluation.statistics import coverage
 
 RECIPE = {"epochs": 600, "batch": 96, "rate": 0.025}
 NETWORK = {"name": "darts", "channels": 36, "depth": 20, "classes": 10, "image": [32, 32, 3], "auxiliary": True}
@@ -221,3 +224,12 @@ def test_the_command_says_what_is_wrong(folders, tmp_path):
         done = jaxnas(*args)
         assert done.exit_code == 1 and text in str(done.exception)
     assert [path.name for path in (tmp_path / "run0").iterdir() if path.suffix != ".json"] == []
+
+
+def test_the_document(folders, capsys):
+    text = (Path(__file__).parent.parent / "docs" / "comparison.md").read_text(encoding="utf-8")
+    names = {"folders": folders}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "docs/comparison.md", "exec"), names)
+    assert "darts 97.20, +0.83 %" in capsys.readouterr().out and set(names["parts"]) == {"relaxation", "mixing", "rest"}
+    assert all(f"{100 * coverage(n):.0f} %" in text for n in (3, 5, 10))

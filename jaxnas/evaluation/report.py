@@ -42,7 +42,7 @@ def title(found: Comparison) -> str:
 def blocks(found: Comparison) -> tuple[Block, ...]:
     """All that there is to say, in the order in which it should be read; a block without content is left out."""
     warned = Block("Before you read on", notes(found))
-    made = (warned, _accuracies(found), _costs(found), _pairs(found), _ranks(found), _rules(found), _runs(found))
+    made = (warned, _accuracies(found), _rules(found), _pairs(found), _costs(found), _ranks(found), _runs(found))
     return tuple(block for block in (*made, _terms(found)) if block.text or block.rows)
 
 
@@ -131,7 +131,10 @@ def _pairs(found: Comparison) -> Block:
         (f"{p.first} - {p.second}", p.seeds, str(p.difference.n), mean(p.difference), between(p.difference))
         for p in found.pairs
     )
-    text = "Differences in percentage points between runs of equal seeds; an interval without 0 speaks for the first."
+    text = (
+        "Differences in percentage points between runs of equal seeds; an interval without 0 speaks for the first, "
+        "less so with few seeds (rule 4) and many pairs."
+    )
     header = ("methods", "matched by", "n", "difference", "95 % interval")
     return Block("Differences on equal seeds", (text,) if rows else (), header, rows)
 

@@ -127,6 +127,8 @@ def _seeds(found: Comparison) -> Said:
         said.append((False, f"{text}: {', '.join(again)}."))
     least = min((len(m.runs) for m in found.methods if len(m.runs) > 1), default=None)
     if least:
-        text = f"An interval from {least} runs covers the true mean in {coverage(least):.0%} of cases, not in 95 %"
+        text = (
+            f"An interval from {least} runs covers the true mean in {100 * coverage(least):.0f} % of cases, not in 95 %"
+        )
         said.append((None, f"{text}." if least < 30 else f"The fewest runs of an interval: {least}."))
     return said

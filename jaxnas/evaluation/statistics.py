@@ -1,13 +1,13 @@
 """Numbers about few numbers: means with intervals, paired differences, agreement of ranks.
 
-Where in the river: on the bank. Knows arrays of accuracies; no runs, no methods.
+Where in the river: on the bank. Knows arrays of accuracies; no runs, no methods. scipy.stats, which takes a second to
+import, is imported where it is used.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -86,6 +86,8 @@ def coverage(n: int) -> float:
     >>> round(coverage(5), 2), round(coverage(1000), 2)
     (0.85, 0.95)
     """
+    from scipy import stats
+
     z = stats.norm.ppf((1 + LEVEL) / 2)
     return float(1 - 2 * stats.t.sf(z * np.sqrt((n - 1) / n), n - 1))
 
@@ -117,6 +119,8 @@ def rank_correlation(scores: Sequence[float], accuracies: Sequence[float]) -> Ra
     """
     if len(scores) != len(accuracies) or len(scores) < 2:
         raise ValueError(f"{len(scores)} scores and {len(accuracies)} accuracies: give as many of each, at least 2.")
+    from scipy import stats
+
     if len(set(scores)) == 1 or len(set(accuracies)) == 1:
         return Ranks(len(scores), None, None)
     kendall, spearman = (f(scores, accuracies).statistic for f in (stats.kendalltau, stats.spearmanr))
