@@ -3,6 +3,7 @@
 Where in the river: beside the table. Knows slots and the constructors that filled them; runs nothing.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -14,20 +15,16 @@ from jaxnas import table
 from jaxnas.bilevel import Solver, always, never
 from jaxnas.hypergradient import first_order
 from jaxnas.stages import Stage
-from jaxnas.strategies.decoding import top_edges
-from jaxnas.strategies.mixing import broadcast, opened, sampled, selected_only, straight_through, weighted_sum
-from jaxnas.strategies.penalty import no_penalty
-from jaxnas.strategies.perturbation import closed, unperturbed
-from jaxnas.strategies.relaxation import edge_simplex, simplex, softmax
+from jaxnas.strategies.mixing import broadcast, opened, sampled, selected_only, straight_through
+from jaxnas.strategies.perturbation import closed
+from jaxnas.strategies.relaxation import edge_simplex, simplex
 from jaxnas.strategies.strategy import Strategy
 
-PLAIN: Mapping[str, Any] = MappingProxyType(
+PLAIN: Mapping[str, Any] = MappingProxyType(  # what fills a slot unless a row says otherwise
     {
-        "relaxation": softmax(),
-        "perturb": unperturbed,
-        "mixing": weighted_sum(),
-        "penalty": no_penalty(),
-        "decode": top_edges(),
+        slot.name: slot.default if slot.default_factory is dataclasses.MISSING else slot.default_factory()
+        for slot in dataclasses.fields(Strategy)
+        if slot.name != "solver"
     }
 )
 # arguments of `alternating`: (name of the ablation, argument, plain value)

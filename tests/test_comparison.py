@@ -102,6 +102,7 @@ def test_scores_of_supernets_beside_true_accuracies():
         ({"split": "another"}, 'runs with seed 0 used different images: split is "abcdef0123" in run0; "another"'),
         ({"kind": "lookup"}, 'kind is "evaluation" in run0, run1, run2; "lookup" in run3'),
         ({"kind": "guess"}, "kind 'guess'"),
+        ({"test": None}, "no accuracy on test images"),
         ({"test": {"accuracy": 97.0}}, "accuracy is 97.0; a comparison needs a fraction"),
         ({"test": {"accuracy": float("nan")}}, "a fraction"),
         ({"label": None, "search": None}, "does not name its method"),
@@ -214,7 +215,7 @@ def test_the_command_says_what_is_wrong(folders, tmp_path):
     (tmp_path / "run0" / "config.json").write_text("{}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "result.json").write_text('{"kind": "evaluation", "config": {"label": "a"}}')
+    (tmp_path / "broken" / "result.json").write_text('{"kind": "evaluation", "config": 3}')
     for args, text in (
         ([*folders, "--out", folders[0]], "is the folder of a run"),
         ([tmp_path / "empty"], "no result.json in"),

@@ -111,7 +111,10 @@ def _judged(record: Json, name: str) -> dict[str, Any]:
     told = {"method": str(method), "seed": config.get("seed"), "search_seed": search.get("seed")}
     device = (search.get("devices") or {}).get("kind")
     spent = {"search_seconds": _total(search.get("seconds")), "search_device": device}
-    spent |= {"device": (record.get("devices") or {}).get("kind")}
+    trained = record["kind"] == "evaluation"  # a table is read on any device
+    spent |= {"device": (record.get("devices") or {}).get("kind") if trained else None}
+    if not record.get("test"):
+        raise ValueError(f"{name} has no accuracy on test images: nothing to compare it by.")
     scores = {"accuracy": record["test"]["accuracy"], "valid": (record.get("valid") or {}).get("accuracy")}
     size = {size: cost.get(size) for size in ("parameters", "multiply_adds")}
     rest = {"source": config.get("source"), "seconds": _total(record.get("seconds")), "genotype": config["genotype"]}

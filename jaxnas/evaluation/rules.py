@@ -130,5 +130,6 @@ def _seeds(found: Comparison) -> Said:
         text = (
             f"An interval from {least} runs covers the true mean in {100 * coverage(least):.0f} % of cases, not in 95 %"
         )
-        said.append((None, f"{text}." if least < 30 else f"The fewest runs of an interval: {least}."))
+        enough = None if least > 2 else False
+        said.append((enough, f"{text}." if least < 30 else f"The fewest runs of an interval: {least}."))
     return said
