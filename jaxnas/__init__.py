@@ -8,6 +8,7 @@ The public names, in the order in which data flows:
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
     jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
     jn.robust      searches of several runs
+    jn.compare     methods by their runs    jn.ablations          a row without each of its parts
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
     jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
 """
@@ -20,6 +21,7 @@ from jaxnas import interop_network as interop_network
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
+from jaxnas.ablation import ablations as ablations
 from jaxnas.bilevel import Solver as Solver
 from jaxnas.bilevel import after as after
 from jaxnas.bilevel import alternating as alternating
@@ -31,7 +33,11 @@ from jaxnas.data import Batch as Batch
 from jaxnas.epoch import Diverged as Diverged
 from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
+from jaxnas.evaluation import outcomes as outcomes
+from jaxnas.evaluation import report as report
+from jaxnas.evaluation import statistics as statistics
 from jaxnas.evaluation import stopping as stopping
+from jaxnas.evaluation.comparison import compare as compare
 from jaxnas.evaluation.diagnostics import Watch as Watch
 from jaxnas.evaluation.latency import latencies as latencies
 from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_perturbation
