@@ -1,9 +1,8 @@
-"""The command line: `jaxnas search | draw | info | methods`.
+"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_tables`.
 
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
-import errno
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas import augmentation, drawing, folder, table
+from jaxnas import augmentation, cli_tables, drawing, folder, table
 from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
@@ -27,7 +26,6 @@ from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.record import environment
 from jaxnas.runner import decoded, run
-from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
@@ -146,7 +144,7 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(drawing.draw_cells(_genotype(what)), out)
+        drawing.save(drawing.draw_cells(folder.read_genotype(what)), out)
     Console().print(f"drawn in [bold]{out}[/bold]")
 
 
@@ -164,7 +162,7 @@ def info(
     """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
     console, found = Console(), environment()
     console.print(f"{_device()}; " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()))
-    genotype = _genotype(what) if what else None
+    genotype = folder.read_genotype(what) if what else None
     chosen = _named(SPACES, genotype.space if genotype else space, "space")
     image = (side, side, 3)
     if genotype is None:
@@ -191,6 +189,10 @@ def methods(
     Console().print(shown)
 
 
+app.command()(cli_tables.lookup)
+app.command()(cli_tables.tabular)
+
+
 def _watch(stop: str, every: int | None) -> Watch | None:
     every = (2 if stop == "sharp-rise" else 0) if every is None else every
     if stop == "sharp-rise" and not every:
@@ -206,23 +208,6 @@ def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost
         f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
     )
     console.print(shown)
-
-
-def _genotype(what: str) -> Genotype:
-    """From a run's folder, a file, or the text itself."""
-    path = Path(what)
-    try:
-        found = path / "genotype.json" if path.is_dir() else path
-        if found.is_file():
-            return read(found.read_text(encoding="utf-8"))
-        if path.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"no genotype.json in {what}: is it the folder of a run?")
-    except UnicodeDecodeError:
-        raise ValueError(f"{what} is not a text file; a genotype is JSON or one of the papers' notations.") from None
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-    return read(what)
 
 
 def _named(table: dict[str, Any], name: str, kind: str):

@@ -148,10 +148,14 @@ def codes(genotype: Genotype, op_names: tuple[str, ...]) -> np.ndarray:
       ValueError: where it has other cells, edges or operations.
     """
     if genotype.names != ("cell",) or genotype.concat("cell") != (3,):
-        raise ValueError(f"a genotype of {genotype.space!r} is not in this table: NAS-Bench-201 has one cell of 3 nodes.")
+        raise ValueError(
+            f"a genotype of {genotype.space!r} is not in this table: NAS-Bench-201 has one cell of 3 nodes."
+        )
     chosen = {(edge.source, edge.target): edge.op for edge in genotype.edges("cell")}
     if set(chosen) != set(EDGES) or len(genotype.edges("cell")) != len(EDGES):
-        raise ValueError(f"NAS-Bench-201 takes each of the edges {', '.join(map(str, EDGES))} once; write none if empty.")
+        raise ValueError(
+            f"NAS-Bench-201 takes each of the edges {', '.join(map(str, EDGES))} once; write none if empty."
+        )
     unknown = sorted(set(chosen.values()) - set(op_names))
     if unknown:
         raise ValueError(f"operations {', '.join(unknown)} are not in the table; it has {', '.join(op_names)}.")
@@ -180,7 +184,7 @@ def read(path: Path | str) -> Table:
     """The table in a file of plain arrays; nothing in it is ever run.
 
     Args:
-      path: `.npz` as `docs/nas_bench_201.md` describes it. `ops` and `op_names` must be there, and one accuracy at least.
+      path: `.npz` as `docs/nas_bench_201.md` describes it: `ops`, `op_names` and one accuracy at least.
 
     Raises:
       FileNotFoundError: where there is no such file.

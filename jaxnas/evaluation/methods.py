@@ -105,7 +105,9 @@ def local_search() -> Method:
 
     def init(draw, scene: Landscape, runs: int) -> Climb:
         neighbours = scene.ops.shape[1] * (len(scene.op_names) - 1)
-        return Climb(np.full(runs, -1), np.zeros((runs, neighbours), int), np.zeros(runs, int), np.zeros((runs, 0), int))
+        return Climb(
+            np.full(runs, -1), np.zeros((runs, neighbours), int), np.zeros(runs, int), np.zeros((runs, 0), int)
+        )
 
     def ask(draw, scene: Landscape, state: Climb):
         while (idle := (state.left == 0) & (state.at >= 0)).any():

@@ -38,6 +38,9 @@ class Budget(NamedTuple):
     evaluations: int | None = None
 
 
+PUBLISHED = Budget()
+
+
 class Method(NamedTuple):
     """A search of R runs side by side; states are NamedTuples of arrays, evaluations are rows [R]."""
 
@@ -90,7 +93,7 @@ def landscape(table: Table, dataset: str = "cifar10", epochs: int = 12, *, part:
     return Landscape(table.ops, table.places, table.op_names, table.values(dataset, part, epochs), seconds)
 
 
-def search(method: Method, scene: Landscape, key: Array, *, runs: int = 500, budget: Budget = Budget()) -> History:
+def search(method: Method, scene: Landscape, key: Array, *, runs: int = 500, budget: Budget = PUBLISHED) -> History:
     """Independent runs of one method, each until its budget is spent.
 
     Args:
