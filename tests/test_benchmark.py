@@ -133,7 +133,7 @@ def test_files_that_are_none(tmp_path, path):
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:5000])
     (tmp_path / "text.npz").write_text("hello")
     for name in ("cut.npz", "text.npz"):
-        with pytest.raises(ValueError, match="not an .npz of plain arrays"):
+        with pytest.raises(ValueError, match=r"not an \.npz of plain arrays"):
             benchmark.read(tmp_path / name)
 
 
@@ -199,7 +199,7 @@ def test_the_oldest_dies(table):
 
 
 def test_local_search_climbs_to_the_top(table):
-    """Worth is a sum over edges, so the best of 24 neighbours is 6 steps from anywhere: 1 + 6 x 24 evaluations at most."""
+    """Worth is a sum over edges, so the top is 6 steps from anywhere: 1 + 6 x 24 evaluations at most."""
     scene = landscape(table)
     history = search(local_search(), scene, jax.random.key(0), runs=50, budget=Budget(1e9, evaluations=1 + 6 * 24))
     assert (history.answers == table.best("cifar10")).all()

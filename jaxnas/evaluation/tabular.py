@@ -113,7 +113,8 @@ def search(method: Method, scene: Landscape, key: Array, *, runs: int = 500, bud
         )
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     state, spent, over = method.init(draw, scene, runs), np.zeros(runs), np.zeros(runs, bool)
-    rows, times = [], []
+    rows: list[np.ndarray] = []
+    times: list[np.ndarray] = []
     while len(rows) < most:
         state, asked = method.ask(draw, scene, state)
         spent = spent + scene.seconds[asked]
