@@ -1,14 +1,11 @@
-"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare`.
+"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare` and `cli_tables`.
 
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
-import errno
 import os
-import re
 import sys
 import time
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas import cli_compare, drawing, folder, table
+from jaxnas import cli_compare, cli_tables, drawing, folder, table
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.names import PUBLISHED, SHORT, SPACES, STOPS, STRATEGIES
-from jaxnas.planning import carry_out, named, plan
+from jaxnas.names import SHORT, SPACES, STOPS, STRATEGIES
+from jaxnas.planning import carry_out, genotype_of, named, plan
 from jaxnas.record import environment
 from jaxnas.runner import run
-from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import Space
 
 app = typer.Typer(
@@ -111,7 +107,7 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(drawing.draw_cells(_genotype(what)), out)
+        drawing.save(drawing.draw_cells(genotype_of(what)), out)
     Console().print(f"drawn in [bold]{out}[/bold]")
 
 
@@ -129,7 +125,7 @@ def info(
     """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
     console, found = Console(), environment()
     console.print(f"{_device()}; " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()))
-    genotype = _genotype(what) if what else None
+    genotype = genotype_of(what) if what else None
     chosen = named(SPACES, genotype.space if genotype else space, "space")
     image = (side, side, 3)
     if genotype is None:
@@ -158,6 +154,8 @@ def methods(
 
 app.command()(cli_compare.compare)
 app.command()(cli_compare.ablate)
+app.command()(cli_tables.lookup)
+app.command()(cli_tables.tabular)
 
 
 def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:
@@ -168,28 +166,6 @@ def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost
         f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
     )
     console.print(shown)
-
-
-def _genotype(what: str) -> Genotype:
-    """From a published name, a run's folder, a file, or the text itself."""
-    if what in PUBLISHED:
-        return PUBLISHED[what]
-    path = Path(what)
-    try:
-        found = path / "genotype.json" if path.is_dir() else path
-        if found.is_file():
-            return read(found.read_text(encoding="utf-8"))
-        if path.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"no genotype.json in {what}: is it the folder of a run?")
-    except UnicodeDecodeError:
-        raise ValueError(f"{what} is not a text file; a genotype is JSON or one of the papers' notations.") from None
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-    if re.fullmatch(r"[\w./-]+", what):
-        near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
-        raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
-    return read(what)
 
 
 def _device() -> str:

@@ -8,8 +8,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
+from jaxnas.evaluation.tabular import Method
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
 from jaxnas.runner import Finish
 from jaxnas.spaces import published
@@ -102,3 +104,9 @@ STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule u
 FINISH: dict[str, Finish] = {"random-sharing": pick_shared}  # strategies whose genotype is not decoded from alpha
 PUBLISHED = {name: found for name, found in vars(published).items() if isinstance(found, Genotype)}
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
+TABULAR: dict[str, Callable[..., Method]] = {  # searches on a table
+    "random": random_search,
+    "evolution": evolution,
+    "local": local_search,
+    "reinforce": reinforce,
+}

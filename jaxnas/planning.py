@@ -1,9 +1,11 @@
-"""From the options of the command line to a search that can be run.
+"""From what is written on the command line to values: a search that can be run, a genotype.
 
 Where in the river: behind the shore. Knows the names of `names.py`; prints nothing, runs nothing.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -20,9 +22,11 @@ from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule
-from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.folder import read_genotype
+from jaxnas.names import FINISH, GROWTH, PUBLISHED, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.decoding import Decode
@@ -121,6 +125,21 @@ def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
     if name not in table:
         raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
     return table[name]
+
+
+def genotype_of(what: str) -> Genotype:
+    """A genotype from a published name, a run's folder, a file, or the text itself.
+
+    Raises:
+      FileNotFoundError: for a folder without one.
+      ValueError: where it is none of these; says what is wrong, and which names are near.
+    """
+    if what in PUBLISHED:
+        return PUBLISHED[what]
+    if re.fullmatch(r"[\w./-]+", what) and not Path(what).exists():
+        near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
+        raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
+    return read_genotype(what)
 
 
 def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):

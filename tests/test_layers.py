@@ -93,6 +93,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.ops",
         "spaces.space",
     ),
+    "evaluation.benchmark": ("spaces.genotype", "spaces.space"),
+    "evaluation.official_table": ("evaluation.benchmark", "spaces.genotype"),
+    "evaluation.tabular": ("evaluation.benchmark",),
+    "evaluation.methods": ("evaluation.tabular",),
     "evaluation.shared_weights": ("data", "hypergradient", "search", "spaces.genotype", "spaces.space"),
     "evaluation.random_search": (
         "evaluation.shared_weights",
@@ -120,6 +124,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "data": ("datasets.prepared",),
     "augmentation": ("data",),
     "drawing": ("spaces.genotype",),
+    "drawing_tables": ("drawing",),
     "checkpoint": ("search",),
     "epoch": ("data", "hypergradient", "search"),
     "folder": ("drawing", "spaces.genotype", "spaces.space"),
@@ -128,6 +133,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
+    "cli_tables": ANYTHING,  # but not `cli`
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
     "spaces": ("spaces.darts", "spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet"),
