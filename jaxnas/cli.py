@@ -23,10 +23,9 @@ from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
-from jaxnas.evaluation.random_search import pick_shared
-from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import FINISH, GROWTH, SAMPLES, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.record import environment
-from jaxnas.runner import decoded, run
+from jaxnas.runner import Finish, decoded, run
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
@@ -53,6 +52,10 @@ _STOP = (
 _CURVATURE = (
     "Measure the curvature of the validation loss in alpha every so many epochs; 0 is never, 2 with sharp-rise."
 )
+_SAMPLES = (
+    f"Genotypes that random-sharing scores with its weights: one for each {SAMPLES[2]} steps of the search unless "
+    f"given, {SAMPLES[0]} to {SAMPLES[1]:,}."
+)
 _DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
 
 
@@ -69,6 +72,7 @@ def search(
     alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
     stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help=_SAMPLES)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -85,10 +89,9 @@ def search(
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = _named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     dataset_full = data_sets.load(dataset, data_dir)
-    finish = FINISH.get(strategy, decoded)
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
-        finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
+        samples = samples or (10 if strategy in FINISH else None)
     row = partial(row, **chosen.settings.get(row, {}))
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
@@ -98,6 +101,7 @@ def search(
     rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
     stages = _stages(strategy, row, spaces, steps, epochs, rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
+    finish, asked = _finish(strategy, samples, epochs * steps)
     console = Console()
     console.print(
         f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
@@ -116,7 +120,7 @@ def search(
             out=out,
             batch=batch,
             augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-            settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
+            settings={**settings, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
             stop=rule,
             watch=watch,
             finish=finish,
@@ -132,6 +136,17 @@ def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps:
     if name in STAGES:
         return STAGES[name](spaces, steps, epochs, alpha_rate=rate)
     return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+
+
+def _finish(name: str, samples: int | None, steps: int) -> tuple[Finish, dict[str, int]]:
+    """How the run ends, and what the record says about it."""
+    if name not in FINISH:
+        if samples is not None:
+            raise ValueError(f"--samples is for {', '.join(FINISH)}: {name} decodes alpha: leave it out.")
+        return decoded, {}
+    least, most, each = SAMPLES
+    samples = samples or min(max(least, steps // each), most)
+    return FINISH[name](samples=samples), {"samples": samples}
 
 
 def _decoding(strategy: Strategy, chosen: SpaceChoice) -> Strategy:

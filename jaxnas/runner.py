@@ -63,12 +63,13 @@ class _Compiled(NamedTuple):
     measured: tuple[str, ...]  # names
 
 
-Finish = Callable[[Search, SearchState, Batches, Array, int], Genotype]  # (search, state, all images, key, batch)
+# (search, state, all images, key, batch, tell) -> genotype; tell(done, of how many) is shown
+Finish = Callable[[Search, SearchState, Batches, Array, int, Callable[[int, int], None]], Genotype]
 
 
-def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int) -> Genotype:
+def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int, tell) -> Genotype:
     """The genotype that the search's decoding reads off alpha."""
-    del data, key, batch
+    del data, key, batch, tell
     return search.genotype(state)
 
 
@@ -215,7 +216,8 @@ def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int
 
 def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
     began = time.perf_counter()
-    genotype = finish(search, state, job.data, key, job.batch)
+    with progress.counting(job.console, "choosing the genotype") as tell:
+        genotype = finish(search, state, job.data, key, job.batch, tell)
     seconds["run"] += time.perf_counter() - began
     return genotype
 
