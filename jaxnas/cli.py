@@ -161,7 +161,8 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(drawing.draw_cells(_genotype(what)), out)
+        genotype = _genotype(what)
+        drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
     Console().print(f"drawn in [bold]{out}[/bold]")
 
 
@@ -238,6 +239,12 @@ def _genotype(what: str) -> Genotype:
         if error.errno != errno.ENAMETOOLONG:
             raise
     return read(what)
+
+
+def _inputs(genotype: Genotype) -> int | None:
+    """States that a cell starts from, where the space is one that we know."""
+    chosen = SPACES.get(genotype.space)
+    return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
 
 
 def _named(table: dict[str, Any], name: str, kind: str):
