@@ -23,7 +23,7 @@ from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
-from jaxnas.names import FINISH, GROWTH, SAMPLES, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import FINISH, HALVES, SAMPLES, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.record import environment
 from jaxnas.runner import Finish, decoded, run
 from jaxnas.spaces.genotype import Genotype, read
@@ -56,7 +56,7 @@ _SAMPLES = (
     f"Genotypes that random-sharing scores with its weights: one for each {SAMPLES[2]} steps of the search unless "
     f"given, {SAMPLES[0]} to {SAMPLES[1]:,}."
 )
-_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
+_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 
 
 @app.command()
@@ -96,15 +96,16 @@ def search(
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
     depth = depth or chosen.depth
     make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])
-    spaces = [make(channels, round(depth * part)) for part in (GROWTH if strategy in STAGES else (1,))]
+    spaces = [make(channels, round(depth * part)) for part in (STAGES[strategy].growth if strategy in STAGES else (1,))]
     steps = steps_per_epoch(len(parts.train.label), batch)
     rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
-    stages = _stages(strategy, row, spaces, steps, epochs, rate)
+    stages = _stages(strategy, row, chosen, spaces, steps, epochs, rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
+    first, second = HALVES.get(strategy, ("move the weights", "alpha"))
     finish, asked = _finish(strategy, samples, epochs * steps)
     console = Console()
     console.print(
-        f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
+        f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
         f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, "
         f"{epochs} epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
         f"alpha's rate {rate:g}; {_device()}.",
@@ -132,9 +133,10 @@ def search(
         raise typer.Exit(130) from None
 
 
-def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
+def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):
     if name in STAGES:
-        return STAGES[name](spaces, steps, epochs, alpha_rate=rate)
+        make = STAGES[name].make
+        return make(spaces, steps, epochs, alpha_rate=rate, **chosen.settings.get(make, {}))
     return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
 
 

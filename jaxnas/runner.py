@@ -26,6 +26,7 @@ from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.stages import Stage
+from jaxnas.strategies.strategy import Strategy
 
 # weights are drawn once: compile that fast, not to fast code
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -256,8 +257,9 @@ def _last_words(error: Diverged, out: Path, epoch: int) -> str:
 
 
 def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
-    if stages:
-        stages[0].reshape(space, None)  # says what does not fit before anything is written
+    first = stages[0].reshape(space, None) if stages else space  # says what does not fit before anything is written
+    for stage in stages:
+        _check_fits(stage.strategy, first)
     for name, half in (("train", data.train), ("valid", data.valid)):
         shape = tuple(half.image.shape[1:])
         if shape != space.image:
@@ -269,3 +271,12 @@ def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> No
             raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
     if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):
         raise ValueError(f"batch={batch}, epochs={[stage.epochs for stage in stages]}: all must be at least 1.")
+
+
+def _check_fits(strategy: Strategy, space: Space) -> None:
+    """Partial channels that do not divide, and decodings that look for other cells, say so here."""
+    for layer in space.skeleton:
+        if layer.cell in space.cells:
+            strategy.mixing.width(layer.channels)
+    alpha = strategy.relaxation.init(jax.random.key(0), space)
+    strategy.decode(jax.device_get(strategy.relaxation.mean(alpha, space)), space)
