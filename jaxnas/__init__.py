@@ -83,6 +83,7 @@ from jaxnas.spaces.space import Layer as Layer
 from jaxnas.spaces.space import Space as Space
 from jaxnas.spaces.space import dag as dag
 from jaxnas.stages import Stage as Stage
+from jaxnas.stages import dr_nas_stages as dr_nas_stages
 from jaxnas.stages import keep_best as keep_best
 from jaxnas.stages import p_darts_stages as p_darts_stages
 from jaxnas.stages import progressive as progressive

@@ -17,10 +17,11 @@ from rich.table import Table
 from jaxnas import cli_compare, cli_tables, drawing, folder, table
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.names import SHORT, SPACES, STOPS, STRATEGIES
+from jaxnas.names import SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, genotype_of, named, plan
 from jaxnas.record import environment
 from jaxnas.runner import run
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import Space
 
 app = typer.Typer(
@@ -45,7 +46,11 @@ _STOP = (
 _CURVATURE = (
     "Measure the curvature of the validation loss in alpha every so many epochs; 0 is never, 2 with sharp-rise."
 )
-_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
+_SAMPLES = (
+    f"Genotypes that random-sharing scores with its weights: one for each {SAMPLES[2]} steps of the search unless "
+    f"given, {SAMPLES[0]} to {SAMPLES[1]:,}."
+)
+_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 
 
 @app.command()
@@ -61,6 +66,7 @@ def search(
     alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
     stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help=_SAMPLES)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -85,6 +91,7 @@ def search(
         alpha_rate=alpha_rate,
         stop=stop,
         curvature=curvature,
+        samples=samples,
         fraction=fraction,
         seed=seed,
         smoke=smoke,
@@ -107,7 +114,8 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(drawing.draw_cells(genotype_of(what)), out)
+        genotype = genotype_of(what)
+        drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
     Console().print(f"drawn in [bold]{out}[/bold]")
 
 
@@ -166,6 +174,12 @@ def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost
         f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
     )
     console.print(shown)
+
+
+def _inputs(genotype: Genotype) -> int | None:
+    """States that a cell starts from, where the space is one that we know."""
+    chosen = SPACES.get(genotype.space)
+    return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
 
 
 def _device() -> str:

@@ -199,10 +199,27 @@ def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) 
 def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype) -> list[Path]:
     """Pictures of the answer's cells, of alpha over time and of the curves; the files written."""
     figures = {
-        "cells.png": drawing.draw_cells(genotype),
+        "cells.png": drawing.draw_cells(genotype, space.inputs),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
         "curves.png": drawing.draw_curves(records),
     }
     for name, figure in figures.items():
         drawing.save(figure, folder / name)
     return [folder / name for name in figures]
+
+
+def draw_agreement(runs: Sequence[Path], out: Path) -> None:
+    """Writes the picture of how far the answers' scores of several runs agree, seeds of one search say.
+
+    Raises:
+      FileNotFoundError: for a folder without a finished epoch.
+    """
+    drawing.save(drawing.draw_agreement({run.name: _answered(run) for run in runs}), out)
+
+
+def _answered(run: Path) -> dict[str, np.ndarray]:
+    """The scores of the epoch whose genotype is the answer."""
+    records, scores = read_records(run), read_scores(run)
+    if not records or not scores:
+        raise FileNotFoundError(errno.ENOENT, "no finished epoch: is it the folder of a run?", str(run))
+    return {cell: table[answer(records)["epoch"] - 1] for cell, table in scores.items()}

@@ -20,10 +20,21 @@ from jaxnas.data import Split
 from jaxnas.epoch import steps_per_epoch
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
-from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule
 from jaxnas.folder import read_genotype
-from jaxnas.names import FINISH, GROWTH, PUBLISHED, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import (
+    FINISH,
+    HALVES,
+    PUBLISHED,
+    SAMPLES,
+    SHORT,
+    SPACES,
+    STAGES,
+    STOPPED,
+    STOPS,
+    STRATEGIES,
+    SpaceChoice,
+)
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
 from jaxnas.spaces.genotype import Genotype
@@ -63,6 +74,7 @@ def plan(
     alpha_rate: float | None = None,
     stop: str | None = None,
     curvature: int | None = None,
+    samples: int | None = None,
     fraction: float = 1.0,
     seed: int = 0,
     smoke: bool = False,
@@ -75,17 +87,20 @@ def plan(
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
-    whole, finish = data_sets.load(dataset, data_dir), FINISH.get(strategy, decoded)
+    whole = data_sets.load(dataset, data_dir)
     if smoke:
         epochs, batch, fraction = 1, 4, min(fraction, 16 / len(whole.train.label))
-        finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
+        samples = samples or (10 if strategy in FINISH else None)
     row, depth = partial(row, **chosen.settings.get(row, {})), depth or chosen.depth
     parts = data_sets.split(whole, seed=seed, fraction=fraction)
     make = partial(chosen.make, classes=whole.classes, image=whole.train.image.shape[1:])
-    spaces = [make(channels, round(depth * part)) for part in (GROWTH if strategy in STAGES else (1,))]
+    growth = STAGES[strategy].growth if strategy in STAGES else (1,)
+    spaces = [make(channels, round(depth * part)) for part in growth]
     steps = steps_per_epoch(len(parts.train.label), batch)
     rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
-    stages = [_decoding(stage, chosen) for stage in _stages(strategy, row, spaces, steps, epochs, rate)]
+    stages = [_decoding(stage, chosen) for stage in _stages(strategy, row, chosen, spaces, steps, epochs, rate)]
+    finish, asked = _finish(strategy, samples, epochs * steps)
+    first, second = HALVES.get(strategy, ("move the weights", "alpha"))
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     return Plan(
         stages=stages,
@@ -94,14 +109,14 @@ def plan(
         seed=seed,
         batch=batch,
         augment=augmentation.default_augmentation(whole, augmentation.statistics(parts.train)),
-        settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
+        settings={**settings, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
         stop=rule,
         watch=watch,
         finish=finish,
         decode=chosen.decode,
         told=(
-            f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha"
-            f"; {total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, {epochs} "
+            f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
+            f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, {epochs} "
             f"epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
             f"alpha's rate {rate:g}"
         ),
@@ -142,10 +157,22 @@ def genotype_of(what: str) -> Genotype:
     return read_genotype(what)
 
 
-def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
+def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):
     if name in STAGES:
-        return STAGES[name](spaces, steps, epochs, alpha_rate=rate)
+        make = STAGES[name].make
+        return make(spaces, steps, epochs, alpha_rate=rate, **chosen.settings.get(make, {}))
     return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+
+
+def _finish(name: str, samples: int | None, steps: int) -> tuple[Finish, dict[str, int]]:
+    """How the run ends, and what the record says about it."""
+    if name not in FINISH:
+        if samples is not None:
+            raise ValueError(f"--samples is for {', '.join(FINISH)}: {name} decodes alpha: leave it out.")
+        return decoded, {}
+    least, most, each = SAMPLES
+    samples = samples or min(max(least, steps // each), most)
+    return FINISH[name](samples=samples), {"samples": samples}
 
 
 def _decoding(stage: Stage, chosen: SpaceChoice) -> Stage:
