@@ -141,7 +141,9 @@ def show_end(
         console.print(f"[bold]{cell}[/bold]", highlight=False)
         for choice in genotype.edges(cell):
             console.print(f"  {choice.source} -> {choice.target}  {choice.op}", highlight=False)
-    spent = f"{seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s training"
+    times = (
+        f"{duration(seconds['total'])} in all: {seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s searching"
+    )
     console.print(f"\n{times}. Everything lies in [bold]{out}[/bold]; look at {', '.join(p.name for p in pictures)}.")
 
 
