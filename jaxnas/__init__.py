@@ -8,6 +8,8 @@ The public names, in the order in which data flows:
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
     jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
     jn.robust      searches of several runs
+    jn.compare     methods by their runs    jn.ablations          a row without each of its parts
+    jn.benchmark, jn.tabular, jn.methods   NAS-Bench-201: genotypes looked up; searches on the table
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
     jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
 """
@@ -20,6 +22,7 @@ from jaxnas import interop_network as interop_network
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
+from jaxnas.ablation import ablations as ablations
 from jaxnas.bilevel import Solver as Solver
 from jaxnas.bilevel import after as after
 from jaxnas.bilevel import alternating as alternating
@@ -29,11 +32,21 @@ from jaxnas.bilevel import joint as joint
 from jaxnas.bilevel import never as never
 from jaxnas.data import Batch as Batch
 from jaxnas.epoch import Diverged as Diverged
+from jaxnas.evaluation import benchmark as benchmark
 from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
+from jaxnas.evaluation import methods as methods
+from jaxnas.evaluation import outcomes as outcomes
+from jaxnas.evaluation import report as report
+from jaxnas.evaluation import statistics as statistics
 from jaxnas.evaluation import stopping as stopping
+from jaxnas.evaluation import tabular as tabular
+from jaxnas.evaluation.comparison import compare as compare
 from jaxnas.evaluation.diagnostics import Watch as Watch
+from jaxnas.evaluation.latency import counted as counted
 from jaxnas.evaluation.latency import latencies as latencies
+from jaxnas.evaluation.latency import latency as latency
+from jaxnas.evaluation.official_table import convert as convert
 from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_perturbation
 from jaxnas.evaluation.random_search import pick_shared as pick_shared
 from jaxnas.evaluation.random_search import random_genotype as random_genotype
@@ -70,6 +83,7 @@ from jaxnas.spaces.space import Layer as Layer
 from jaxnas.spaces.space import Space as Space
 from jaxnas.spaces.space import dag as dag
 from jaxnas.stages import Stage as Stage
+from jaxnas.stages import dr_nas_stages as dr_nas_stages
 from jaxnas.stages import keep_best as keep_best
 from jaxnas.stages import p_darts_stages as p_darts_stages
 from jaxnas.stages import progressive as progressive

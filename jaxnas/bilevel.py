@@ -44,6 +44,7 @@ class Solver(NamedTuple):
 
     init: Callable[[Weights, Alpha], BilevelState]
     step: Callable[[Problem, BilevelState, Batches], tuple[BilevelState, Metrics]]
+    like: partial["Solver"] | None = None  # makes it: `solver.like(when=always)` is the same one that never rests
 
 
 def always(step: Array) -> Array:
@@ -105,7 +106,8 @@ def alternating(
         reported = {"train": metrics[moves.index(weights)], "valid": metrics[moves.index(alpha)]}
         return state._replace(step=state.step + 1), reported
 
-    return Solver(partial(_init, weights_tx, alpha_tx), step)
+    settings: Any = {"hypergradient": hypergradient, "when": when, "weights_first": weights_first}
+    return Solver(partial(_init, weights_tx, alpha_tx), step, partial(alternating, weights_tx, alpha_tx, **settings))
 
 
 def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTransformation) -> Solver:

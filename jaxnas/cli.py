@@ -1,38 +1,28 @@
-"""The command line: `jaxnas search | draw | info | methods`.
+"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare` and `cli_tables`.
 
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
-import errno
 import os
-import re
 import sys
 import time
-from collections.abc import Callable
-from difflib import get_close_matches
-from functools import partial
-from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas import augmentation, drawing, folder, table
-from jaxnas import data as data_sets
-from jaxnas.epoch import Diverged, steps_per_epoch
+from jaxnas import cli_compare, cli_tables, drawing, folder, table
+from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.evaluation.diagnostics import Watch, spectrum
-from jaxnas.evaluation.random_search import pick_shared
-from jaxnas.names import FINISH, GROWTH, PUBLISHED, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
+from jaxnas.planning import carry_out, genotype_of, named, plan
 from jaxnas.record import environment
-from jaxnas.runner import decoded, run
-from jaxnas.spaces.genotype import Genotype, read
+from jaxnas.runner import run
+from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import Space
-from jaxnas.stages import Stage
-from jaxnas.strategies.strategy import Strategy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +46,11 @@ _STOP = (
 _CURVATURE = (
     "Measure the curvature of the validation loss in alpha every so many epochs; 0 is never, 2 with sharp-rise."
 )
-_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
+_SAMPLES = (
+    f"Genotypes that random-sharing scores with its weights: one for each {SAMPLES[2]} steps of the search unless "
+    f"given, {SAMPLES[0]} to {SAMPLES[1]:,}."
+)
+_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 
 
 @app.command()
@@ -72,6 +66,7 @@ def search(
     alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
     stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help=_SAMPLES)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -84,61 +79,31 @@ def search(
     """
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
-    chosen, row = _named(SPACES, space, "space"), _named(STRATEGIES, strategy, "strategy")
-    stop = stop or STOPPED.get(strategy, "never")
-    rule, watch = _named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
-    dataset_full = data_sets.load(dataset, data_dir)
-    finish = FINISH.get(strategy, decoded)
-    if smoke:
-        epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
-        finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
-    row = partial(row, **chosen.settings.get(row, {}))
-    parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
-    depth = depth or chosen.depth
-    make = partial(chosen.make, classes=dataset_full.classes, image=dataset_full.train.image.shape[1:])
-    spaces = [make(channels, round(depth * part)) for part in (GROWTH if strategy in STAGES else (1,))]
-    steps = steps_per_epoch(len(parts.train.label), batch)
-    rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
-    stages = _stages(strategy, row, spaces, steps, epochs, rate)
-    settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
-    console = Console()
-    console.print(
-        f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
-        f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, "
-        f"{epochs} epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
-        f"alpha's rate {rate:g}; {_device()}.",
-        soft_wrap=True,
+    planned = plan(
+        strategy,
+        space,
+        dataset=dataset,
+        data_dir=data_dir,
+        epochs=epochs,
+        batch=batch,
+        channels=channels,
+        depth=depth,
+        alpha_rate=alpha_rate,
+        stop=stop,
+        curvature=curvature,
+        samples=samples,
+        fraction=fraction,
+        seed=seed,
+        smoke=smoke,
     )
+    console = Console()
+    console.print(f"{planned.told}; {_device()}.", soft_wrap=True)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
-        run(
-            [stage._replace(strategy=_decoding(stage.strategy, chosen)) for stage in stages],
-            spaces[0],
-            parts,
-            jax.random.key(seed),
-            out=out,
-            batch=batch,
-            augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-            settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
-            stop=rule,
-            watch=watch,
-            finish=finish,
-            resume=resume,
-            console=console,
-        )
+        carry_out(planned, run, out=out, resume=resume, console=console)
     except KeyboardInterrupt:
         console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
-
-
-def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
-    if name in STAGES:
-        return STAGES[name](spaces, steps, epochs, alpha_rate=rate)
-    return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
-
-
-def _decoding(strategy: Strategy, chosen: SpaceChoice) -> Strategy:
-    return strategy.replace(decode=chosen.decode(strategy.decode))
 
 
 @app.command()
@@ -149,7 +114,8 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(drawing.draw_cells(_genotype(what)), out)
+        genotype = genotype_of(what)
+        drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
     Console().print(f"drawn in [bold]{out}[/bold]")
 
 
@@ -167,8 +133,8 @@ def info(
     """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
     console, found = Console(), environment()
     console.print(f"{_device()}; " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()))
-    genotype = _genotype(what) if what else None
-    chosen = _named(SPACES, genotype.space if genotype else space, "space")
+    genotype = genotype_of(what) if what else None
+    chosen = named(SPACES, genotype.space if genotype else space, "space")
     image = (side, side, 3)
     if genotype is None:
         built = chosen.make(channels or 16, depth or chosen.searched, classes, image=image)
@@ -194,11 +160,10 @@ def methods(
     Console().print(shown)
 
 
-def _watch(stop: str, every: int | None) -> Watch | None:
-    every = (2 if stop == "sharp-rise" else 0) if every is None else every
-    if stop == "sharp-rise" and not every:
-        raise ValueError("--stop sharp-rise looks at the curvature: leave out --curvature 0.")
-    return Watch(spectrum, every) if every else None
+app.command()(cli_compare.compare)
+app.command()(cli_compare.ablate)
+app.command()(cli_tables.lookup)
+app.command()(cli_tables.tabular)
 
 
 def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:
@@ -211,32 +176,10 @@ def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost
     console.print(shown)
 
 
-def _genotype(what: str) -> Genotype:
-    """From a published name, a run's folder, a file, or the text itself."""
-    if what in PUBLISHED:
-        return PUBLISHED[what]
-    path = Path(what)
-    try:
-        found = path / "genotype.json" if path.is_dir() else path
-        if found.is_file():
-            return read(found.read_text(encoding="utf-8"))
-        if path.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"no genotype.json in {what}: is it the folder of a run?")
-    except UnicodeDecodeError:
-        raise ValueError(f"{what} is not a text file; a genotype is JSON or one of the papers' notations.") from None
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-    if re.fullmatch(r"[\w./-]+", what):
-        near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
-        raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
-    return read(what)
-
-
-def _named(table: dict[str, Any], name: str, kind: str):
-    if name not in table:
-        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
-    return table[name]
+def _inputs(genotype: Genotype) -> int | None:
+    """States that a cell starts from, where the space is one that we know."""
+    chosen = SPACES.get(genotype.space)
+    return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
 
 
 def _device() -> str:

@@ -7,8 +7,7 @@ a figure of matplotlib; it knows no space, no strategy, no runs, and leaves matp
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from math import comb
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-from jaxnas.spaces.genotype import Choice, Genotype
+from jaxnas import arcs as geometry
+from jaxnas.arcs import BOX, FONT, Arc
+from jaxnas.spaces.genotype import Genotype
 
 FAMILIES = ("none", "skip", "pool", "dil", "sep", "conv", "")  # an op's name contains it: the first that fits
 COLOURS = ("#a9a9a9", "#5f6770", "#2f6fb7", "#d9741a", "#2c8c4a", "#c0392f", "#7d4ea3")
@@ -27,29 +27,24 @@ PANELS = (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy"), ("
 VARIANTS = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))  # within a family
 INK = "#2b2f33"
 QUIET = "#c3c9cf"
-FONT = 9  # points; cells are laid out in inches
-BOX = (0.62, 0.34)  # width and height of a state
-LEVEL = 0.36  # between arcs that lie above each other
 
 
-class Arc(NamedTuple):
-    """Where one edge of a cell is drawn: a curve over (side 1) or under (side -1) the row of states."""
-
-    choice: Choice
-    side: int  # 0: a straight line between neighbours
-    level: int
-
-
-def draw_cells(genotype: Genotype) -> Figure:
+def draw_cells(genotype: Genotype, inputs: int | None = None) -> Figure:
     """Every cell of a genotype as a graph from left to right, edges labelled with their operations.
 
     Inputs are c_{k-2} and c_{k-1} (or only c_{k-1}), nodes bear their state's number, c_k is the output: the
     states that hang on the grey rail below the cell (or the last node alone).
+
+    Args:
+      genotype: what to draw.
+      inputs: states that a cell starts from. Unless given, those before the first node that an edge reaches in any
+        cell: too many where no cell has an edge into its first node (FairDARTS), so give `space.inputs` where known.
     """
-    arcs = {cell: _arcs(genotype.edges(cell)) for cell in genotype.names}
+    arcs = {cell: geometry.lay(genotype.edges(cell)) for cell in genotype.names}
     choices = [choice for cell in genotype.names for choice in genotype.edges(cell)]
-    step = BOX[0] + max(0.8, *(_inches(choice.op) + 0.42 for choice in choices))
-    bounds = {cell: _bounds(arcs[cell]) for cell in genotype.names}
+    inputs = inputs or min(choice.target for choice in choices)
+    step = BOX[0] + max(0.8, *(geometry.inches(choice.op) + 0.42 for choice in choices))
+    bounds = {cell: geometry.bounds(arcs[cell]) for cell in genotype.names}
     width = (max(choice.target for choice in choices) + 1) * step + 1.1
     height = y = sum(top - bottom for bottom, top in bounds.values()) + 0.1
     figure = Figure(figsize=(width, height))
@@ -59,56 +54,29 @@ def draw_cells(genotype: Genotype) -> Figure:
         axes.axis((-0.55, width - 0.55, bottom, top))
         axes.set_axis_off()
         axes.text(-0.36, top - 0.16, cell, fontsize=FONT + 3, weight="bold", color=INK, va="top")
-        _draw_cell(axes, arcs[cell], genotype.concat(cell), step)
+        _draw_cell(axes, arcs[cell], genotype.concat(cell), step, inputs)
     return figure
 
 
-def _inches(text: str) -> float:
-    return TextPath((0, 0), text, size=FONT).get_extents().width / 72
-
-
-def _bounds(arcs: Sequence[Arc]) -> tuple[float, float]:
-    highest = {side: max((arc.level for arc in arcs if arc.side == side), default=0) for side in (1, -1)}
-    return -(BOX[1] / 2 + LEVEL * highest[-1] + 0.65), BOX[1] / 2 + LEVEL * highest[1] + 0.55
-
-
-def _arcs(edges: Sequence[Choice]) -> list[Arc]:
-    """A side and a level for every edge: neighbours straight, few crossings, short arcs under long ones."""
-    arcs: list[Arc] = []
-    for choice in sorted(edges, key=lambda edge: (edge.target - edge.source, edge.source)):
-        costs = [(*_cost(choice, [arc for arc in arcs if arc.side == side]), -side) for side in (1, -1)]
-        _, level, side = min(costs)
-        straight = choice.target - choice.source == 1 and all(arc.choice[1:] != choice[1:] for arc in arcs)
-        arcs.append(Arc(choice, 0, 0) if straight else Arc(choice, -side, level))
-    return arcs
-
-
-def _cost(choice: Choice, beside: Sequence[Arc]) -> tuple[int, int]:
-    """Crossings with the arcs on this side, and the level above those that it overlaps."""
-    _, a, b = choice
-    crossings = sum(s < a < t < b or a < s < b < t for (_, s, t), _, _ in beside)
-    return crossings, 1 + max((level for (_, s, t), _, level in beside if s < b and a < t), default=0)
-
-
-def _draw_cell(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], step: float) -> None:
+def _draw_cell(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], step: float, inputs: int) -> None:
     states = max(arc.choice.target for arc in arcs) + 1
-    inputs = min(arc.choice.target for arc in arcs)
     for state in range(states):
         name = f"$c_{{k-{inputs - state}}}$" if state < inputs else str(state)
-        _draw_state(axes, state * step, name, "#eef1f4" if state < inputs else "#ffffff")
+        idle = state >= inputs and all(arc.choice.target != state for arc in arcs)
+        _draw_state(axes, state * step, name, "#eef1f4" if state < inputs else "#ffffff", QUIET if idle else INK)
     _draw_state(axes, states * step, "$c_k$", "#eef1f4")
     _draw_outputs(axes, arcs, outputs, step)
-    curves = [_curve(arc, port, step) for arc, port in zip(arcs, _ports(arcs), strict=True)]
-    rails = [Path([(x * step, -BOX[1] / 2), (x * step, _bounds(arcs)[0])]) for x in outputs]
-    spots = _spots([arc.choice.op for arc in arcs], curves, rails)
+    curves = [geometry.curve(arc, port, step) for arc, port in zip(arcs, geometry.ports(arcs), strict=True)]
+    rails = [Path([(x * step, -BOX[1] / 2), (x * step, geometry.bounds(arcs)[0])]) for x in outputs]
+    spots = geometry.spots([arc.choice.op for arc in arcs], curves, rails)
     for i, (arc, curve) in enumerate(zip(arcs, curves, strict=True)):
         _draw_edge(axes, arc.choice.op, curve, spots[i], f"{axes.get_label()}-edge-{i}")
 
 
-def _draw_state(axes: Axes, x: float, name: str, face: str) -> None:
-    corner, style = (x - BOX[0] / 2, -BOX[1] / 2), "round,pad=0,rounding_size=0.12"
-    axes.add_patch(FancyBboxPatch(corner, *BOX, boxstyle=style, facecolor=face, edgecolor=INK, zorder=4))
-    axes.text(x, 0, name, fontsize=FONT + 1, color=INK, ha="center", va="center_baseline", zorder=5)
+def _draw_state(axes: Axes, x: float, name: str, face: str, ink: str = INK) -> None:
+    style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.12", "edgecolor": ink, "zorder": 4}
+    axes.add_patch(FancyBboxPatch((x - BOX[0] / 2, -BOX[1] / 2), *BOX, facecolor=face, **style))
+    axes.text(x, 0, name, fontsize=FONT + 1, color=ink, ha="center", va="center_baseline", zorder=5)
 
 
 def _draw_outputs(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], step: float) -> None:
@@ -117,7 +85,7 @@ def _draw_outputs(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], ste
     end = states * step - BOX[0] / 2
     points = [(end - step + BOX[0], 0.0), (end, 0.0)]
     if outputs != (states - 1,):
-        rail = _bounds(arcs)[0] + 0.2
+        rail = geometry.bounds(arcs)[0] + 0.2
         points = [(min(outputs) * step, rail), (states * step, rail), (states * step, -BOX[1] / 2)]
         for state in outputs:
             axes.plot([state * step] * 2, [-BOX[1] / 2, rail], color=QUIET, lw=1.2, zorder=1)
@@ -126,50 +94,6 @@ def _draw_outputs(axes: Axes, arcs: Sequence[Arc], outputs: tuple[int, ...], ste
 
 def _draw_arrow(axes: Axes, path: Path, gid: str, **style: Any) -> None:
     axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=11, gid=gid, **style))
-
-
-def _ports(arcs: Sequence[Arc]) -> np.ndarray:
-    """Where arcs leave and enter the boxes, from their middles `[arcs, 2]`: long arcs outside short ones."""
-    ranked = sorted(range(len(arcs)), key=lambda i: -arcs[i].level)
-    ports = np.zeros((len(arcs), 2))
-    for end, sign in ((0, 1), (1, -1)):
-        for at in {(arc.choice[1 + end], arc.side) for arc in arcs}:
-            here = [i for i in ranked if (arcs[i].choice[1 + end], arcs[i].side) == at]
-            ports[here, end] = sign * np.linspace(0.07, 0.24, max(len(here), 2))[: len(here)]
-    return ports
-
-
-def _curve(arc: Arc, port: np.ndarray, step: float) -> Path:
-    """A cubic Bezier curve whose middle is `level` steps over or under the boxes."""
-    (_, source, target), (start, stop) = arc.choice, port
-    if arc.side == 0:
-        return Path([(source * step + BOX[0] / 2, 0), (target * step - BOX[0] / 2, 0)])
-    a, b, y = source * step + start, target * step + stop, arc.side * BOX[1] / 2
-    bend, reach = y + arc.side * LEVEL * arc.level / 0.75, 0.12 * (b - a)
-    return Path([(a, y), (a + reach, bend), (b - reach, bend), (b, y)], [1, 4, 4, 4])
-
-
-def _points(curve: Path, at: np.ndarray) -> np.ndarray:
-    """Points of a Bezier curve or a straight line: `[T]` places between 0 and 1 -> `[T, 2]`."""
-    corners, t = np.asarray(curve.vertices), at[:, None]
-    n = len(corners) - 1
-    return sum(comb(n, k) * t**k * (1 - t) ** (n - k) * corner for k, corner in enumerate(corners))
-
-
-def _spots(labels: Sequence[str], curves: Sequence[Path], rails: Sequence[Path]) -> list[np.ndarray]:
-    """Where on its curve each label covers least of the rest; its middle if it can."""
-    lines = [_points(curve, np.linspace(0, 1, 200)) for curve in (*curves, *rails)]
-    frame = np.stack(np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-1, 1, 5)), -1).reshape(-1, 2)
-    spots: list[np.ndarray] = []
-    for i, (label, curve) in enumerate(zip(labels, curves, strict=True)):
-        half = np.array([_inches(label) / 2 + 0.07, 0.13])
-        others = np.concatenate(lines[:i] + lines[i + 1 :])
-        shift = np.linspace(0, 0.3, 25) * (curve.codes is not None)  # straight: middle
-        places = _points(curve, 0.5 + np.stack([shift, -shift], 1).ravel())
-        covered = (np.abs(others - places[:, None]) < half).all(-1).sum(-1)
-        spots.append(places[covered.argmin()])
-        lines[i] = np.concatenate([lines[i], spots[i] + frame * half])
-    return spots
 
 
 def _draw_edge(axes: Axes, op: str, curve: Path, spot: np.ndarray, gid: str) -> None:
@@ -276,6 +200,46 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         axes.legend(frameon=False, fontsize=FONT) if len(keys) > 1 else None
         _quieten(axes)
     return figure
+
+
+def draw_agreement(scores: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """How far seeds agree: for each cell type the Pearson correlation of the scores of every two runs.
+
+    Args:
+      scores: of each run, by its label, {cell: [E, O]}; mean gates or stacked scores of seeds. Scores that do not vary
+        correlate 0, as in `diagnostics.correlation`.
+
+    Raises:
+      ValueError: for fewer than two runs, or runs with other cells or shapes than the first.
+    """
+    shapes = {name: {cell: np.shape(table) for cell, table in found.items()} for name, found in scores.items()}
+    labels, first = list(scores), next(iter(shapes.values()), {})
+    wrong = [name for name in labels if shapes[name] != first]
+    if len(labels) < 2 or wrong:
+        what = f"{wrong[0]} has {shapes[wrong[0]]}, {labels[0]} {first}" if wrong else f"{len(labels)} given"
+        raise ValueError(f"agreement is between two runs or more of one space: {what}.")
+    side = 0.55 * len(labels) + 1.4
+    figure = Figure(figsize=((side + 0.3) * len(first) + 0.6, side), layout="constrained")
+    for axes, cell in zip(figure.subplots(1, len(first), squeeze=False).flat, first, strict=True):
+        matrix = _correlations(np.stack([np.ravel(scores[name][cell]) for name in labels]))
+        image = axes.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)
+        for (row, column), value in np.ndenumerate(matrix):
+            colour = "white" if abs(value) > 0.6 else INK
+            axes.text(column, row, f"{value:.2f}", fontsize=FONT - 1, color=colour, ha="center", va="center")
+        pairs = matrix[np.triu_indices(len(labels), 1)]
+        axes.set_title(f"{cell}: mean {pairs.mean():.2f}", fontsize=FONT + 1, color=INK)
+        axes.set_xticks(range(len(labels)), labels, fontsize=FONT - 1, rotation=45, ha="right")
+        axes.set_yticks(range(len(labels)), labels, fontsize=FONT - 1)
+        axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="correlation", shrink=0.8)
+    return figure
+
+
+def _correlations(rows: np.ndarray) -> np.ndarray:
+    centred = rows - rows.mean(-1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=-1, keepdims=True)
+    unit = centred / np.where(lengths, lengths, 1)
+    return unit @ unit.T
 
 
 def _quieten(axes: Axes) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas import drawing
-from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
 
 Record = dict[str, Any]
@@ -78,6 +78,28 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     if differing:
         told = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
         raise ValueError(f"the run in {folder} was started otherwise: {told}. Give the same settings to --resume.")
+
+
+def read_genotype(what: str) -> Genotype:
+    """A genotype from a run's folder, from a file, or from the text itself.
+
+    Raises:
+      FileNotFoundError: for a folder without one.
+      ValueError: where it is none; says what is wrong.
+    """
+    path = Path(what)
+    try:
+        found = path / "genotype.json" if path.is_dir() else path
+        if found.is_file():
+            return read(found.read_text(encoding="utf-8"))
+        if path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"no genotype.json in {what}: is it the folder of a run?")
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} is not a text file; a genotype is JSON or one of the papers' notations.") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+    return read(what)
 
 
 def write(path: Path, text: str) -> None:
@@ -182,10 +204,27 @@ def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) 
 def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype) -> list[Path]:
     """Pictures of the answer's cells, of alpha over time and of the curves; the files written."""
     figures = {
-        "cells.png": drawing.draw_cells(genotype),
+        "cells.png": drawing.draw_cells(genotype, space.inputs),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
         "curves.png": drawing.draw_curves(records),
     }
     for name, figure in figures.items():
         drawing.save(figure, folder / name)
     return [folder / name for name in figures]
+
+
+def draw_agreement(runs: Sequence[Path], out: Path) -> None:
+    """Writes the picture of how far the answers' scores of several runs agree, seeds of one search say.
+
+    Raises:
+      FileNotFoundError: for a folder without a finished epoch.
+    """
+    drawing.save(drawing.draw_agreement({run.name: _answered(run) for run in runs}), out)
+
+
+def _answered(run: Path) -> dict[str, np.ndarray]:
+    """The scores of the epoch whose genotype is the answer."""
+    records, scores = read_records(run), read_scores(run)
+    if not records or not scores:
+        raise FileNotFoundError(errno.ENOENT, "no finished epoch: is it the folder of a run?", str(run))
+    return {cell: table[answer(records)["epoch"] - 1] for cell, table in scores.items()}

@@ -8,8 +8,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
+from jaxnas.evaluation.tabular import Method
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
 from jaxnas.runner import Finish
 from jaxnas.spaces import published
@@ -25,13 +27,13 @@ from jaxnas.spaces.nasnet import (
     nasnet_network,
 )
 from jaxnas.spaces.space import Space
-from jaxnas.stages import Stage, p_darts_stages
+from jaxnas.stages import Stage, dr_nas_stages, p_darts_stages
 from jaxnas.strategies import algorithms
 from jaxnas.strategies.decoding import Decode, argmax_edges
 from jaxnas.strategies.mixing import broadcast
 from jaxnas.strategies.strategy import Strategy
 
-Settings = Mapping[Callable[..., Strategy], Mapping[str, Any]]
+Settings = Mapping[Callable[..., Any], Mapping[str, Any]]  # of a row, or of its stages
 
 
 class SpaceChoice(NamedTuple):
@@ -56,6 +58,7 @@ _DARTS = (darts_network, lambda rule: rule, 5, 8, (36, 20))
 _NASNET = (lambda rule: rule, 1, 2, (36, 6))
 _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS has another gradient
     algorithms.gdas: {"convention": broadcast},
+    dr_nas_stages: {"keep": (5, 3), "divisors": (4, 2)},
     algorithms.nasp: {"kept": None},
     algorithms.random_sharing: {"kept": None},
 }
@@ -94,11 +97,31 @@ STRATEGIES: dict[
     "i-darts": algorithms.i_darts,
     "random-sharing": algorithms.random_sharing,
 }
-# strategies that run in stages: (spaces, steps in an epoch, epochs of a stage, alpha_rate=); all others run in one
-STAGES: dict[str, Callable[..., Sequence[Stage]]] = {"p-darts": p_darts_stages}
-GROWTH = (1, 2.2, 3.4)  # depths of the stages in parts of the first: 5, 11, 17 cells
+
+
+class StagesChoice(NamedTuple):
+    """How a strategy runs in stages; all others run in one."""
+
+    make: Callable[..., Sequence[Stage]]  # (spaces, steps in an epoch, epochs of a stage, alpha_rate=)
+    growth: tuple[float, ...]  # depths of the stages in parts of the first
+
+
+STAGES = {"p-darts": StagesChoice(p_darts_stages, (1, 2.2, 3.4)), "dr-nas": StagesChoice(dr_nas_stages, (1, 1))}
 STOPS: dict[str, Rule] = {"never": never, "sharp-rise": sharp_rise(), "too-many-skips": too_many_skips()}
 STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule unless told otherwise
-FINISH: dict[str, Finish] = {"random-sharing": pick_shared}  # strategies whose genotype is not decoded from alpha
+# strategies whose genotype is not decoded from alpha: (samples=) -> how the run ends
+FINISH: dict[str, Callable[..., Finish]] = {"random-sharing": partial(partial, pick_shared)}
+# what the halves of the training images do where alpha does not move by its own half
+HALVES = {
+    "snas": ("move the weights and alpha", "do nothing (SNAS has one loss)"),
+    "random-sharing": ("move the weights", "score genotypes"),
+}
+SAMPLES = (50, 1000, 20)  # genotypes to score: least, most (official), steps of the search for each (official: 19,550)
 PUBLISHED = {name: found for name, found in vars(published).items() if isinstance(found, Genotype)}
 SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
+TABULAR: dict[str, Callable[..., Method]] = {  # searches on a table
+    "random": random_search,
+    "evolution": evolution,
+    "local": local_search,
+    "reinforce": reinforce,
+}

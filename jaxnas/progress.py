@@ -25,7 +25,7 @@ class Show(NamedTuple):
 
 
 class _Left(ProgressColumn):
-    """Time left for all epochs of the stage."""
+    """Time left for the whole bar."""
 
     def render(self, task) -> Text:
         seconds = task.time_remaining
@@ -42,6 +42,22 @@ def waiting(console: Console, what: str) -> Iterator[None]:
     with Progress(TextColumn("[bold]{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
         bar.add_task(what, total=None)
         yield
+
+
+@contextlib.contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar moved by tell(done, of how many), there from the first call; a line for each tenth outside a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(12), TextColumn("{task.completed}/{task.total}"), _Left())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: list[TaskID] = []
+
+        def tell(done: int, total: int) -> None:
+            tasks.extend([] if tasks else [bar.add_task(what, total=total)])
+            bar.update(tasks[0], completed=done)
+            if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
+                console.print(f"{what}: {done}/{total}", highlight=False, soft_wrap=True)
+
+        yield tell
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.stages import Stage
+from jaxnas.strategies.strategy import Strategy
 
 # weights are drawn once: compile that fast, not to fast code
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -63,12 +64,13 @@ class _Compiled(NamedTuple):
     measured: tuple[str, ...]  # names
 
 
-Finish = Callable[[Search, SearchState, Batches, Array, int], Genotype]  # (search, state, all images, key, batch)
+# (search, state, all images, key, batch, tell) -> genotype; tell(done, of how many) is shown
+Finish = Callable[[Search, SearchState, Batches, Array, int, Callable[[int, int], None]], Genotype]
 
 
-def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int) -> Genotype:
+def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int, tell) -> Genotype:
     """The genotype that the search's decoding reads off alpha."""
-    del data, key, batch
+    del data, key, batch, tell
     return search.genotype(state)
 
 
@@ -215,7 +217,8 @@ def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int
 
 def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
     began = time.perf_counter()
-    genotype = finish(search, state, job.data, key, job.batch)
+    with progress.counting(job.console, "choosing the genotype") as tell:
+        genotype = finish(search, state, job.data, key, job.batch, tell)
     seconds["run"] += time.perf_counter() - began
     return genotype
 
@@ -254,8 +257,9 @@ def _last_words(error: Diverged, out: Path, epoch: int) -> str:
 
 
 def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
-    if stages:
-        stages[0].reshape(space, None)  # says what does not fit before anything is written
+    first = stages[0].reshape(space, None) if stages else space  # says what does not fit before anything is written
+    for stage in stages:
+        _check_fits(stage.strategy, first)
     for name, half in (("train", data.train), ("valid", data.valid)):
         shape = tuple(half.image.shape[1:])
         if shape != space.image:
@@ -267,3 +271,12 @@ def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> No
             raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
     if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):
         raise ValueError(f"batch={batch}, epochs={[stage.epochs for stage in stages]}: all must be at least 1.")
+
+
+def _check_fits(strategy: Strategy, space: Space) -> None:
+    """Partial channels that do not divide, and decodings that look for other cells, say so here."""
+    for layer in space.skeleton:
+        if layer.cell in space.cells:
+            strategy.mixing.width(layer.channels)
+    alpha = strategy.relaxation.init(jax.random.key(0), space)
+    strategy.decode(jax.device_get(strategy.relaxation.mean(alpha, space)), space)

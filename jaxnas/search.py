@@ -83,8 +83,8 @@ def bind(
         gates = _seen(strategy, level, key, gates, step)
         metrics = error(weights, gates, batch, _local(key_pixels, axis_name), step)
         cost = strategy.penalty(gates, relaxation.mean(alpha, space), space, step)
-        extra = jnp.where(level == OUTER, cost, 0).astype(metrics["loss"].dtype)
-        return metrics["loss"] + extra, metrics
+        charged = strategy.join(metrics["loss"], cost.astype(metrics["loss"].dtype))
+        return jnp.where(level == OUTER, charged, metrics["loss"]), metrics
 
     def problem(state: SearchState) -> Problem:
         step = state.bilevel.step

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnas.spaces.space import CellGates, Space
-from jaxnas.strategies.algorithms import p_darts
+from jaxnas.strategies.algorithms import dr_nas, p_darts
 from jaxnas.strategies.strategy import Strategy
 
 # (space, last scores or None) -> the space of this stage. Scores are those on disk: gates of edges are ones
@@ -145,3 +145,42 @@ def p_darts_stages(
     stages = progressive([row(rate) for rate in skip_dropout], spaces, epochs, keep=keep)
     told = lambda stage, rate: stage._replace(settings={**stage.settings, "skip_dropout": rate})
     return tuple(told(stage, rate) for stage, rate in zip(stages, skip_dropout, strict=True))
+
+
+def dr_nas_stages(
+    spaces: Sequence[Space],
+    steps: int,
+    epochs: int = 25,
+    *,
+    keep: Sequence[int] = (8, 4),
+    divisors: Sequence[int] = (6, 4),
+    alpha_rate: float = 6e-4,
+) -> tuple[Stage, ...]:
+    """DrNAS: two stages; the second mixes more channels of each edge and half of its operations.
+
+        stage    operations of each edge    channels mixed    alpha moves from
+        1        all                        C/6               epoch 10
+        2        4                          C/4               epoch 10
+
+    Args:
+      spaces: one for each stage, in the paper the same: `[darts(36, 20)] * 2`. Channels must be a multiple of all K.
+      steps: steps in an epoch.
+      epochs: length of each stage; alpha rests for 10 of 25 parts of it.
+      keep, divisors: operations of each edge, and K of the partial channels, one for each stage. On NAS-Bench-201 the
+        official ones are (5, 3) and (4, 2), with 50 epochs.
+      alpha_rate: learning rate of alpha.
+
+    Raises:
+      ValueError: another number of each, as in `progressive`.
+
+    Reference: Chen et al. 2021, arXiv:2006.10355, section 3.3; xiangning-chen/DrNAS `DARTS-space/train_search.py`,
+      `201-space/train_search_progressive.py`.
+    Deviates: the official second stage goes on with alpha, and with the weights, widened by copies of channels; the one
+      cosine of the learning rate spans both stages. Here each stage starts anew. The official space has no `none`.
+    """
+    if len(divisors) != len(spaces):
+        raise ValueError(f"divisors={tuple(divisors)}: give one K for each of the {len(spaces)} stages.")
+    row = lambda k: dr_nas(epochs * steps, every=steps, alpha_rate=alpha_rate, divisor=k)
+    stages = progressive([row(k) for k in divisors], spaces, epochs, keep=keep)
+    told = lambda stage, k: stage._replace(settings={**stage.settings, "divisor": k})
+    return tuple(told(stage, k) for stage, k in zip(stages, divisors, strict=True))

@@ -16,7 +16,7 @@ from jaxnas.strategies.mixing import Mixing
 from jaxnas.strategies.relaxation import Relaxation
 from jaxnas.strategies.strategy import Strategy
 
-SLOTS = ("relaxation", "mixing", "penalty", "solver", "decode")
+SLOTS = ("relaxation", "mixing", "penalty", "join", "solver", "decode")
 KINDS = (Relaxation, Mixing, Hypergradient)  # slots that go into others
 NAMING = ("sample", "mix", "indirect", "step")  # the field of a record whose constructor gives it its name
 SECTIONS = ("Reference", "Checked", "Deviates")

@@ -8,6 +8,7 @@ from conftest import python
 from published import DARTS_V2
 from typer.testing import CliRunner
 
+from jaxnas import cli
 from jaxnas.cli import app
 from jaxnas.names import SPACES, STRATEGIES
 from jaxnas.strategies.mixing import broadcast
@@ -17,13 +18,27 @@ def jaxnas(*args, **options):
     return python("-m", "jaxnas", *args, **options)
 
 
-@pytest.mark.parametrize("command", ["", "search", "draw", "info"])
+@pytest.mark.parametrize("command", ["", "search", "draw", "info", "compare", "ablate"])
 def test_help(command):
     shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0 and "Usage" in shown.output
     if command == "search":
         for name in (*STRATEGIES, *SPACES, "--dataset", "--data-dir", "--epochs", "--seed", "--out", "--smoke"):
             assert name in shown.output
+
+
+@pytest.mark.parametrize(
+    "strategy, told",
+    [
+        ("darts", "719 images move the weights, 719 alpha;"),
+        ("random-sharing", "719 images move the weights, 719 score genotypes;"),
+        ("snas", "719 images move the weights and alpha, 719 do nothing"),
+    ],
+)
+def test_what_the_halves_do_is_told(strategy, told, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "run", lambda *args, **options: None)
+    done = CliRunner().invoke(app, ["search", "--strategy", strategy, "--out", str(tmp_path)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0 and told in done.output
 
 
 def test_a_search_draw_and_info(tmp_path):
@@ -64,7 +79,7 @@ def stray_labels(tmp_path_factory):
     "args, text",
     [
         (["search", "--strategy", "dartz"], "no strategy is called 'dartz'; choose one of darts,"),
-        (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, nas_bench_201"),
+        (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, darts-frc, nas_bench_201"),
         (["search", "--dataset", "no_such_set"], "no_such_set"),
         (["search", "--dataset", "mine.npz"], "mine.npz"),
         (["search", "--channels", "3"], "channels=3"),

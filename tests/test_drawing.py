@@ -1,12 +1,16 @@
 """Pictures: the right arrows, labels and lines, nothing on top of each other, files written whole."""
 
+import json
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyArrowPatch
 from published import BENCHMARK
 
-from jaxnas.drawing import draw_alpha, draw_cells, draw_curves, save
+from jaxnas import folder
+from jaxnas.drawing import draw_agreement, draw_alpha, draw_cells, draw_curves, save
+from jaxnas.evaluation.diagnostics import correlation
 from jaxnas.spaces.genotype import genotype, read
 
 EVERY = [(s, t) for t in range(2, 6) for s in range(t)]
@@ -78,6 +82,16 @@ def test_inputs_are_named_by_their_number():
     assert "$c_{k-2}$" not in [text.get_text() for text in draw_cells(CELLS["benchmark"]).axes[0].texts]
 
 
+def test_a_first_node_without_an_edge_is_no_input():
+    """As FairDARTS decodes; where the number of inputs is not given, another cell's first node tells it."""
+    cells = {"normal": [("skip_connect", 1, 4), ("sep_conv_3x3", 0, 4)], "reduce": [("skip_connect", 0, 2)]}
+    found = genotype("darts", cells, {"normal": [4], "reduce": [2]})
+    alone = genotype("mine", {"normal": cells["normal"]}, {"normal": [4]})
+    for figure in (draw_cells(found), draw_cells(alone, inputs=2)):
+        names = {text.get_text() for text in figure.axes[0].texts}
+        assert {"$c_{k-2}$", "$c_{k-1}$", "2", "3", "4"} <= names and "$c_{k-3}$" not in names
+
+
 @pytest.mark.parametrize("epochs", (1, 2, 5))
 def test_alpha_has_a_plot_per_edge_and_a_line_per_operation(epochs):
     scores = np.random.default_rng(0).dirichlet(np.ones(6), size=(epochs, 14))
@@ -115,6 +129,31 @@ def test_curves_draw_what_the_records_have():
     assert len(draw_curves([full]).axes) == 4
     with pytest.raises(ValueError, match="train_loss"):
         draw_curves([{"epoch": 1}])
+
+
+def test_agreement_of_seeds(draw, tmp_path):
+    """One matrix for each cell type, whose mean over pairs is the metric; runs are read at the epoch of the answer."""
+    tables = {f"seed {seed}": {cell: draw((3, 4, 5)) for cell in ("normal", "reduce")} for seed in range(3)}
+    for name, history in tables.items():
+        (tmp_path / name).mkdir()
+        records = [{"epoch": 1}, {"epoch": 2}, {"epoch": 3, "stopped": {"epoch": 2}}]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        np.savez(tmp_path / name / "scores.npz", **history)
+    answers = {name: {cell: table[1] for cell, table in history.items()} for name, history in tables.items()}
+    figure = draw_agreement(answers)
+    assert len(figure.axes) == 3  # two cells and the scale
+    for axes, cell in zip(figure.axes, ("normal", "reduce"), strict=False):
+        expected = correlation([{cell: found[cell]} for found in answers.values()])
+        assert axes.get_title() == f"{cell}: mean {expected:.2f}"
+        flat = [np.ravel(found[cell]) for found in answers.values()]
+        np.testing.assert_allclose(axes.images[0].get_array(), np.corrcoef(flat))
+    folder.draw_agreement([tmp_path / name for name in tables], tmp_path / "from_folders.png")
+    save(figure, tmp_path / "from_scores.png")
+    assert (tmp_path / "from_folders.png").read_bytes() == (tmp_path / "from_scores.png").read_bytes()
+    with pytest.raises(ValueError, match="1 given"):
+        draw_agreement({"one": answers["seed 0"]})
+    with pytest.raises(FileNotFoundError):
+        folder.draw_agreement([tmp_path / "nothing", tmp_path / "seed 0"], tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix, head", ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".SVG", b"<?xml")))

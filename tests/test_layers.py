@@ -62,6 +62,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "stages": (SPACES, STRATEGIES),
     "evaluation.diagnostics": ("hypergradient", "search", "spaces.genotype"),
     "evaluation.stopping": (),
+    "evaluation.statistics": (),
+    "evaluation.outcomes": (),
+    "evaluation.comparison": ("evaluation.outcomes", "evaluation.statistics"),
+    "evaluation.rules": ("evaluation.comparison", "evaluation.outcomes", "evaluation.statistics"),
+    "evaluation.report": (
+        "evaluation.comparison",
+        "evaluation.outcomes",
+        "evaluation.rules",
+        "evaluation.statistics",
+    ),
+    "evaluation.charts": (),
+    "evaluation.page": ("evaluation.charts", "evaluation.comparison", "evaluation.report"),
+    "ablation": ("bilevel", "hypergradient", "stages", STRATEGIES, "table"),
+    "planning": ANYTHING,
+    "cli_compare": ANYTHING,
     "robust": ("data", "evaluation.*", "folder", "runner", "spaces.space", "stages", "strategies.strategy"),
     "evaluation.cost": ("spaces.genotype", "spaces.network", "spaces.networks", "spaces.plan", "spaces.space"),
     "evaluation.resources": (
@@ -78,6 +93,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.ops",
         "spaces.space",
     ),
+    "evaluation.benchmark": ("spaces.genotype", "spaces.space"),
+    "evaluation.official_table": ("evaluation.benchmark", "spaces.genotype"),
+    "evaluation.tabular": ("evaluation.benchmark",),
+    "evaluation.methods": ("evaluation.tabular",),
     "evaluation.shared_weights": ("data", "hypergradient", "search", "spaces.genotype", "spaces.space"),
     "evaluation.random_search": (
         "evaluation.shared_weights",
@@ -107,7 +126,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "datasets.prepared": (),
     "data": ("datasets.prepared",),
     "augmentation": ("data",),
-    "drawing": ("spaces.genotype",),
+    "arcs": ("spaces.genotype",),
+    "drawing": ("arcs", "spaces.genotype"),
+    "drawing_tables": ("drawing",),
     "checkpoint": ("search",),
     "epoch": ("data", "hypergradient", "search"),
     "folder": ("drawing", "spaces.genotype", "spaces.space"),
@@ -116,6 +137,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
+    "cli_tables": ANYTHING,  # but not `cli`
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
     "spaces": ("spaces.darts", "spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet"),

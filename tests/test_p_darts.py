@@ -19,7 +19,7 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
-from jaxnas.stages import Stage, keep_best, p_darts_stages, progressive
+from jaxnas.stages import Stage, dr_nas_stages, keep_best, p_darts_stages, progressive
 from jaxnas.strategies.algorithms import p_darts, pc_darts
 from jaxnas.strategies.decoding import argmax_edges, in_edge_order, limit_skips, top_edges
 from jaxnas.strategies.mixing import dropped_skip, partial_channels, sampled, weighted_sum
@@ -32,6 +32,7 @@ OPS = {
     "other": lambda x, gate: 0 * x + 10 * gate.astype(x.dtype),
 }
 SPACE = darts(channels=4, layers=3)
+TINY = darts(4, 3, 4, image=(8, 8, 3))
 
 # ------------------------------------------------------------------------------------- dropout behind skips
 
@@ -301,16 +302,37 @@ def test_a_space_of_another_cell_is_refused_before_anything_is_written(tiny_spac
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    "stages, text",
+    [
+        (dr_nas_stages([TINY] * 2, 2), r"partial_channels\(6\) on an edge with 4 channels"),
+        (dr_nas_stages([TINY] * 2, 2, divisors=(4, 6)), r"partial_channels\(6\)"),  # of the second stage, at once
+        ([Stage(p_darts(10).replace(decode=limit_skips(2, cell="dense")), 1)], "'dense'.*has normal, reduce"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_before_anything_is_written(stages, text, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        run(stages, TINY, DATA, jax.random.key(0), out=tmp_path / "b", console=Console(quiet=True))
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_command_line_makes_the_stages(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(cli, "run", lambda stages, space, *args, **options: seen.append((stages, space)))
-    for strategy, space in (("p-darts", "darts"), ("p-darts", "nas_bench_201"), ("pc-darts", "darts")):
+    for strategy, space in (
+        ("p-darts", "darts"),
+        ("p-darts", "nas_bench_201"),
+        ("pc-darts", "darts"),
+        ("dr-nas", "nas_bench_201"),
+    ):
         options = ["search", "--strategy", strategy, "--space", space, "--smoke", "--out", str(tmp_path)]
         done = CliRunner().invoke(cli.app, options, env={"COLUMNS": "300"})
         assert done.exit_code == 0, done.output
-        assert ("in each of 3 stages" in done.output) == (strategy == "p-darts")
+        count = {"p-darts": 3, "dr-nas": 2}.get(strategy)
+        assert (f"in each of {count} stages" in done.output) == bool(count)
     depths = [[len(stage.settings.get("skeleton", ())) for stage in stages] for stages, _ in seen]
-    assert depths == [[5, 11, 17], [5, 8, 11], [0]]
+    assert depths == [[5, 11, 17], [5, 8, 11], [0], [5, 5]]
     assert [stage.settings["skip_dropout"] for stage in seen[0][0]] == [0.1, 0.4, 0.7]
     assert [stage.settings["keep"] for stage in seen[0][0]] == [8, 5, 3] and json.dumps(seen[0][0][0].settings)
+    assert [(s.settings["keep"], s.settings["divisor"]) for s in seen[3][0]] == [(5, 4), (3, 2)]
     assert seen[2][0] == [Stage(seen[2][0][0].strategy, 1)]

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import random_batches, random_state
+from typer.testing import CliRunner
 
+from jaxnas import cli
 from jaxnas.data import Batch
 from jaxnas.evaluation.random_search import pick_shared, random_genotype, random_search
 from jaxnas.evaluation.shared_weights import one_hot_gates, scorer
@@ -131,6 +133,20 @@ def test_scores_are_those_of_the_supernet():
     assert abs(score(state, path, data, jax.random.key(3))["loss"] - expected["loss"]) > 1e-3
 
 
+def test_the_command_line_scores_what_suits_the_search(monkeypatch, tmp_path):
+    """One genotype for each 20 steps: 1,797 digits make 12 steps an epoch; never fewer than 50, nor over 1,000."""
+    seen = []
+    monkeypatch.setattr(cli, "run", lambda *args, **options: seen.append((options["finish"], options["settings"])))
+    start = ("search", "--strategy", "random-sharing", "--space", "nas_bench_201", "--out", str(tmp_path))
+    for options in ((), ("--epochs", "500"), ("--epochs", "9999"), ("--samples", "7"), ("--smoke",)):
+        done = CliRunner().invoke(cli.app, [*start, *options])
+        assert done.exit_code == 0, done.output
+    assert [settings["samples"] for _, settings in seen] == [50, 300, 1000, 7, 10]
+    assert [finish.keywords["samples"] for finish, _ in seen] == [50, 300, 1000, 7, 10]
+    refused = CliRunner().invoke(cli.app, ["search", "--strategy", "darts", "--samples", "7", "--out", str(tmp_path)])
+    assert isinstance(refused.exception, ValueError) and "--samples is for random-sharing" in str(refused.exception)
+
+
 def test_the_best_under_the_shared_weights_is_picked(key):
     """With a supernet whose accuracy is the share of skips, and on images labelled 1 that of pools in place of it.
 
@@ -144,8 +160,11 @@ def test_the_best_under_the_shared_weights_is_picked(key):
     search = bind(STRATEGY, SMALL)._replace(measure=measure)
     half = Batch(jnp.zeros((12, 8, 8, 3)), jnp.arange(12) // 9)
     options = {"samples": 60, "batches": 2}
-    picked = pick_shared(search, None, Batches(half, half), key, 4, **options)
+    told = []
+    picked = pick_shared(search, None, Batches(half, half), key, 4, lambda *n: told.append(n), **options)
     sampled = [random_genotype(k, SMALL, argmax_edges()) for k in jax.random.split(jax.random.split(key, 3)[0], 60)]
     assert picked.count("skip_connect") == max(g.count("skip_connect") for g in sampled) >= 3
+    whole = len(set(sampled)) + 10  # and the finalists
+    assert told == [(done, whole) for done in range(1, whole + 1)]
     with pytest.raises(ValueError, match="finalists=0"):
         pick_shared(search, None, Batches(half, half), key, finalists=0)

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jaxnas.bilevel import Solver, alternating
 from jaxnas.data import epoch_rows, take
 from jaxnas.epoch import steps_per_epoch
-from jaxnas.evaluation.shared_weights import scorer
+from jaxnas.evaluation.shared_weights import Tell, scorer, silent
 from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, SearchState
 from jaxnas.spaces.genotype import Genotype
@@ -67,6 +67,7 @@ def select_by_perturbation(
     data: Batches,
     key: Array,
     batch: int = 64,
+    tell: Tell = silent,
     *,
     kept: int | None = 2,
     epochs: int = 5,
@@ -86,6 +87,7 @@ def select_by_perturbation(
       data: all images, for training and for validation.
       key: draws orders and images.
       batch: images in a batch.
+      tell: called with (turns done, of how many); in one, each cell type decides once.
       kept: edges into each node; all for None, which goes with a decoding that keeps all.
       epochs: training between two choices. None follows the last.
       batches: validation batches to look at; all unless given.
@@ -115,6 +117,7 @@ def select_by_perturbation(
             decided = {**decided, cell: choose(_gates(search, state, decided), decided[cell], worth)}
         for k in jax.random.split(key_turn, epochs) if number < len(turns) else ():
             state = train(state, data, k, decided)
+        tell(number, len(turns))
     return search.strategy.decode(_gates(search, state, decided), search.space)
 
 

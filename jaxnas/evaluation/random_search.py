@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxnas.evaluation.shared_weights import Scorer, one_hot_gates, scorer
+from jaxnas.evaluation.shared_weights import Tell, counted_scorer, one_hot_gates, silent
 from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, SearchState
 from jaxnas.spaces.genotype import Genotype
@@ -77,6 +77,7 @@ def pick_shared(
     data: Batches,
     key: Array,
     batch: int = 64,
+    tell: Tell = silent,
     *,
     samples: int = 1000,
     batches: int = 10,
@@ -90,6 +91,7 @@ def pick_shared(
       data: all images; those of the validation half score.
       key: draws genotypes and images.
       batch: images in a batch.
+      tell: called with (genotypes scored, of how many) after each; the scores of both rounds count.
       samples: genotypes that are scored on some batches, the same for all.
       batches: number of these.
       finalists: how many of the best are scored again, on the whole validation half.
@@ -103,13 +105,19 @@ def pick_shared(
     if min(samples, batches, finalists) < 1:
         raise ValueError(f"samples={samples}, batches={batches}, finalists={finalists}: all must be at least 1.")
     key_draw, key_short, key_whole = jax.random.split(key, 3)
-    found = [random_genotype(k, search.space, search.strategy.decode) for k in jax.random.split(key_draw, samples)]
-    short = _ranked(scorer(search, batch, batches), search, state, data, key_short, found)
+    drawn = (random_genotype(k, search.space, search.strategy.decode) for k in jax.random.split(key_draw, samples))
+    found = list(dict.fromkeys(drawn))
+    total, score = len(found) + min(finalists, len(found)), counted_scorer(search, batch)
+    worth = lambda g, k, n: score(state, one_hot_gates(g, search.space), data.valid, k, n)["accuracy"]
+    short = _ranked(lambda g: worth(g, key_short, batches), found, lambda done: tell(done, total))
     best = [one.genotype for one in short[:finalists]]
-    return _ranked(scorer(search, batch), search, state, data, key_whole, best)[0].genotype
+    return _ranked(lambda g: worth(g, key_whole, None), best, lambda done: tell(len(found) + done, total))[0].genotype
 
 
-def _ranked(score: Scorer, search: Search, state, data: Batches, key: Array, found: list[Genotype]) -> list[Scored]:
-    """By validation accuracy, best first; each genotype once."""
-    worth = lambda genotype: score(state, one_hot_gates(genotype, search.space), data.valid, key)["accuracy"]
-    return sorted((Scored(g, float(worth(g))) for g in dict.fromkeys(found)), key=lambda one: -one.score)
+def _ranked(worth: Callable[[Genotype], Any], found: list[Genotype], tell: Callable[[int], None]) -> list[Scored]:
+    """By what they are worth, best first; of equals the first."""
+    scored = []
+    for done, genotype in enumerate(found, start=1):
+        scored.append(Scored(genotype, float(worth(genotype))))
+        tell(done)
+    return sorted(scored, key=lambda one: -one.score)

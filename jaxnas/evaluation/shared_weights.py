@@ -17,6 +17,12 @@ from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import CellGates, Gates, Space
 
 Scorer = Callable[[SearchState, CellGates, Batch, Array], Metrics]  # (state, gates, images, key) -> means
+Tell = Callable[[int, int], None]  # (evaluations done, of how many) -> shown somewhere
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody."""
+    del done, total
 
 
 def one_hot_gates(genotype: Genotype, space: Space) -> dict[str, Gates]:
@@ -63,12 +69,22 @@ def scorer(search: Search, batch: int, batches: int | None = None) -> Scorer:
     Deviates: norms have no running averages, as in the search. The official codes score in evaluation mode.
     """
 
-    @jax.jit
-    def score(state: SearchState, gates: CellGates, images: Batch, key: Array) -> Metrics:
-        key_rows, key = jax.random.split(key)
-        rows = epoch_rows(key_rows, images.label.shape[0], batch)[:batches]
-        keys = jax.random.split(key, len(rows))
-        one = lambda item: search.measure(state, gates, take(images, item[0]), item[1])
-        return jax.tree.map(jnp.mean, lax.map(one, (rows, keys)))
+    score = counted_scorer(search, batch)
+    return lambda state, gates, images, key: score(state, gates, images, key, batches)
 
-    return score
+
+def counted_scorer(search: Search, batch: int) -> Callable[..., Metrics]:
+    """`scorer` with the number of batches as a fifth argument (None: all), so that any number is the same program."""
+
+    @jax.jit
+    def score(state: SearchState, gates: CellGates, images: Batch, key: Array, most: Array) -> Metrics:
+        key_rows, key = jax.random.split(key)
+        rows = epoch_rows(key_rows, images.label.shape[0], batch)
+        one = lambda i: search.measure(state, gates, take(images, rows[i]), jax.random.fold_in(key, i))
+        count = jnp.minimum(most, len(rows))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, 0))
+        sums = lax.fori_loop(0, count, lambda i, sums: jax.tree.map(jnp.add, sums, one(i)), zeros)
+        return jax.tree.map(lambda total: total / count.astype(total.dtype), sums)
+
+    everything = np.iinfo(np.int32).max
+    return lambda *args: score(*args[:-1], jnp.int32(everything if args[-1] is None else args[-1]))

@@ -226,7 +226,7 @@ def dr_nas(
     rest: int | None = None,
     regularizer: Callable[[float], optax.GradientTransformation] = optax.add_decayed_weights,
 ) -> Strategy:
-    """DrNAS, one stage: gates drawn from Dirichlet distributions, partial channels, alpha rests at first.
+    """One stage of DrNAS (`dr_nas_stages` has both): gates from Dirichlet distributions, partial channels, alpha rests.
 
         alpha    <-  Adam on grad_alpha L_valid(w, gates ~ Dirichlet(elu(alpha) + 1)), regularised, from `rest` on
         weights  <-  SGD on grad_w L_train(w, gates ~ the same)
@@ -242,7 +242,7 @@ def dr_nas(
 
     Reference: Chen et al. 2021, arXiv:2006.10355; xiangning-chen/DrNAS `DARTS-space/train_search.py`, `architect.py`.
     Checked: the divergence and the mean of draws by formula; no official numbers.
-    Deviates: no second stage, which prunes to 4 operations an edge and widens K = 6 to 4. See `partial_channels`.
+    Deviates: see `partial_channels`, `dr_nas_stages`.
     """
     weights = clipped_sgd(0.1, 0.0, steps, every)
     alpha = optax.chain(regularizer(1e-3), l2_adam(alpha_rate, decay=0.0))

@@ -1,4 +1,4 @@
-"""What gates cost beyond the loss: gates -> scalar, added to the outer loss.
+"""What gates cost beyond the loss: gates -> scalar, and how it joins the outer loss: added, unless said otherwise.
 
 Where in the river: beside the loss. Knows gates, the space that they open and the step; no weights, images or keys.
 """
@@ -14,6 +14,7 @@ from jaxnas.evaluation.resources import Resources, resources
 from jaxnas.spaces.space import CellGates, Gates, Space
 
 Penalty = Callable[[CellGates, CellGates, Space, Array], Array]  # (sampled gates, mean gates, space, step) -> scalar
+Join = Callable[[Array, Array], Array]  # (validation loss, penalty) -> outer loss
 Weight = Callable[[Array], Array]  # step -> factor, an optax schedule
 
 
@@ -65,16 +66,75 @@ def expected_cost(costs: Mapping[str, ArrayLike], weight: Weight) -> Penalty:
     Raises:
       ValueError: where it is used with a space of another number of edges or operations.
 
-    Reference: Cai, Zhu, Han 2019 (ProxylessNAS), arXiv:1812.00332, the expected latency; Wu et al. 2019 (FBNet),
-      arXiv:1812.03443.
+    Reference: Cai, Zhu, Han 2019 (ProxylessNAS), arXiv:1812.00332, the expected latency.
+    """
+    return lambda sampled, mean, space, step: weight(step) * _network_cost(costs, 0.0, sampled, space)
+
+
+def log_ratio(costs: Mapping[str, ArrayLike], target: float, weight: Weight, *, fixed: float = 0.0) -> Penalty:
+    """Cost beside a target:  weight(step) ln(C / target),    C = fixed + sum over all cells of sum_eo Z_eo c_eo.
+
+    Added to a cross-entropy CE, with weight -w, it is -ln(e^-CE (C / target)^w): the reward of MnasNet with likelihood
+    in the place of accuracy. Its gradient does not depend on the target: that only says where the penalty is 0.
+
+    Args:
+      costs: {cell type: [cells, E, O]}, as in `expected_cost`.
+      target: in their unit, above 0.
+      weight: factor by step; the paper's exponent w = -0.07 is a weight of 0.07.
+      fixed: what the rest of the network costs (stem, reductions, head); above 0 where all gates may close.
+
+    Raises:
+      ValueError: for a target that is not above 0; where it is used with a space of other edges or operations.
+
+    Reference: Tan et al. 2019 (MnasNet), arXiv:1807.11626, equation 2, which is a reward there; see `tabular.weighed`.
+    """
+    if target <= 0:
+        raise ValueError(f"log_ratio(target={target}): give a cost above 0, in the unit of the costs.")
+    return lambda sampled, mean, space, step: (
+        weight(step) * jnp.log(_network_cost(costs, fixed, sampled, space) / target)
+    )
+
+
+def log_power(costs: Mapping[str, ArrayLike], *, scale: float = 0.2, power: float = 0.6, fixed: float = 0.0) -> Penalty:
+    """A factor for the loss:  scale (ln C)^power,    C = fixed + sum over all cells of sum_eo Z_eo c_eo.
+
+    It belongs with `join=times`: then alpha descends  CE * scale (ln C)^power. Costs must come in a unit in which the
+    network costs far more than 1; below e they count as e.
+
+    Args:
+      costs: {cell type: [cells, E, O]}, as in `expected_cost`.
+      scale, power: the paper's alpha and beta.
+      fixed: what the rest of the network costs.
+
+    Raises:
+      ValueError: where it is used with a space of another number of edges or operations.
+
+    Reference: Wu et al. 2019 (FBNet), arXiv:1812.03443, equation 2.
+    Deviates: costs below e, for which the paper's formula is small or not a number.
     """
 
     def penalty(sampled: CellGates, mean: CellGates, space: Space, step: Array) -> Array:
-        _check_costs(costs, space)
-        terms = (jnp.sum(g.ops[None] * jnp.asarray(costs[cell], g.ops.dtype)) for cell, g in sampled.items())
-        return weight(step) * sum(terms, jnp.zeros(()))
+        cost = _network_cost(costs, fixed, sampled, space)
+        return scale * jnp.log(jnp.maximum(cost, np.e)) ** power
 
     return penalty
+
+
+def plus(loss: Array, cost: Array) -> Array:
+    """loss + cost: the penalty is added."""
+    return loss + cost
+
+
+def times(loss: Array, cost: Array) -> Array:
+    """loss * cost: the penalty is a factor, as in FBNet; not for penalties that can be 0 or below."""
+    return loss * cost
+
+
+def _network_cost(costs: Mapping[str, ArrayLike], fixed: float, sampled: CellGates, space: Space) -> Array:
+    """fixed + sum over all cells of sum_eo Z_eo c_eo."""
+    _check_costs(costs, space)
+    terms = (jnp.sum(g.ops[None] * jnp.asarray(costs[cell], g.ops.dtype)) for cell, g in sampled.items())
+    return fixed + sum(terms, jnp.zeros(()))
 
 
 def _check_costs(costs: Mapping[str, ArrayLike], space: Space) -> None:

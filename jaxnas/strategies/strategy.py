@@ -9,7 +9,7 @@ import dataclasses
 from jaxnas.bilevel import Solver
 from jaxnas.strategies.decoding import Decode, top_edges
 from jaxnas.strategies.mixing import Mixing, weighted_sum
-from jaxnas.strategies.penalty import Penalty, no_penalty
+from jaxnas.strategies.penalty import Join, Penalty, no_penalty, plus
 from jaxnas.strategies.perturbation import Perturb, unperturbed
 from jaxnas.strategies.relaxation import Relaxation, softmax
 
@@ -23,6 +23,7 @@ class Strategy:
     perturb: Perturb = unperturbed  # gates -> gates as the weights' pass sees them
     mixing: Mixing = dataclasses.field(default_factory=weighted_sum)  # gates -> output of an edge
     penalty: Penalty = dataclasses.field(default_factory=no_penalty)  # gates -> extra loss
+    join: Join = plus  # loss and extra loss -> what alpha descends
     decode: Decode = dataclasses.field(default_factory=top_edges)  # scores -> genotype
 
     def replace(self, **slots) -> "Strategy":

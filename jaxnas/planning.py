@@ -1,0 +1,186 @@
+"""From what is written on the command line to values: a search that can be run, a genotype.
+
+Where in the river: behind the shore. Knows the names of `names.py`; prints nothing, runs nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from jaxnas import augmentation
+from jaxnas import data as data_sets
+from jaxnas.data import Split
+from jaxnas.epoch import steps_per_epoch
+from jaxnas.evaluation.cost import supernet_cost, total
+from jaxnas.evaluation.diagnostics import Watch, spectrum
+from jaxnas.evaluation.stopping import Rule
+from jaxnas.folder import read_genotype
+from jaxnas.names import (
+    FINISH,
+    HALVES,
+    PUBLISHED,
+    SAMPLES,
+    SHORT,
+    SPACES,
+    STAGES,
+    STOPPED,
+    STOPS,
+    STRATEGIES,
+    SpaceChoice,
+)
+from jaxnas.runner import Finish, decoded
+from jaxnas.search import Augment
+from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.space import Space
+from jaxnas.stages import Stage
+from jaxnas.strategies.decoding import Decode
+from jaxnas.strategies.strategy import Strategy
+
+
+class Plan(NamedTuple):
+    """A search before it runs."""
+
+    stages: Sequence[Stage]
+    space: Space
+    data: Split
+    seed: int
+    batch: int
+    augment: Augment
+    settings: Mapping[str, Any]  # for the record
+    stop: Rule
+    watch: Watch | None
+    finish: Finish
+    decode: Callable[[Decode], Decode]  # a rule of decoding -> the same for this space
+    told: str  # what will be done, without the full stop
+
+
+def plan(
+    strategy: str,
+    space: str = "darts",
+    *,
+    dataset: str = "digits",
+    data_dir: Path | None = None,
+    epochs: int = 10,
+    batch: int = 64,
+    channels: int = 4,
+    depth: int | None = None,
+    alpha_rate: float | None = None,
+    stop: str | None = None,
+    curvature: int | None = None,
+    samples: int | None = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+    smoke: bool = False,
+) -> Plan:
+    """A search from names and numbers; the options are those of `jaxnas search`.
+
+    Raises:
+      ValueError: for names that nothing is called, and numbers that do not fit.
+    """
+    chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
+    stop = stop or STOPPED.get(strategy, "never")
+    rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
+    whole = data_sets.load(dataset, data_dir)
+    if smoke:
+        epochs, batch, fraction = 1, 4, min(fraction, 16 / len(whole.train.label))
+        samples = samples or (10 if strategy in FINISH else None)
+    row, depth = partial(row, **chosen.settings.get(row, {})), depth or chosen.depth
+    parts = data_sets.split(whole, seed=seed, fraction=fraction)
+    make = partial(chosen.make, classes=whole.classes, image=whole.train.image.shape[1:])
+    growth = STAGES[strategy].growth if strategy in STAGES else (1,)
+    spaces = [make(channels, round(depth * part)) for part in growth]
+    steps = steps_per_epoch(len(parts.train.label), batch)
+    rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
+    stages = [_decoding(stage, chosen) for stage in _stages(strategy, row, chosen, spaces, steps, epochs, rate)]
+    finish, asked = _finish(strategy, samples, epochs * steps)
+    first, second = HALVES.get(strategy, ("move the weights", "alpha"))
+    settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
+    return Plan(
+        stages=stages,
+        space=spaces[0],
+        data=parts,
+        seed=seed,
+        batch=batch,
+        augment=augmentation.default_augmentation(whole, augmentation.statistics(parts.train)),
+        settings={**settings, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
+        stop=rule,
+        watch=watch,
+        finish=finish,
+        decode=chosen.decode,
+        told=(
+            f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
+            f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, {epochs} "
+            f"epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
+            f"alpha's rate {rate:g}"
+        ),
+    )
+
+
+def carry_out(planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console) -> Any:
+    """Gives a plan to `runner.run`."""
+    kept = planned._asdict()
+    data = {name: kept[name] for name in ("batch", "augment", "settings", "stop", "watch", "finish")}
+    key = jax.random.key(planned.seed)
+    return run(planned.stages, planned.space, planned.data, key, out=out, resume=resume, console=console, **data)
+
+
+def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    """What a name stands for.
+
+    Raises:
+      ValueError: for a name that is not in the table; says which are.
+    """
+    if name not in table:
+        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
+    return table[name]
+
+
+def genotype_of(what: str) -> Genotype:
+    """A genotype from a published name, a run's folder, a file, or the text itself.
+
+    Raises:
+      FileNotFoundError: for a folder without one.
+      ValueError: where it is none of these; says what is wrong, and which names are near.
+    """
+    if what in PUBLISHED:
+        return PUBLISHED[what]
+    if re.fullmatch(r"[\w./-]+", what) and not Path(what).exists():
+        near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
+        raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
+    return read_genotype(what)
+
+
+def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):
+    if name in STAGES:
+        make = STAGES[name].make
+        return make(spaces, steps, epochs, alpha_rate=rate, **chosen.settings.get(make, {}))
+    return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+
+
+def _finish(name: str, samples: int | None, steps: int) -> tuple[Finish, dict[str, int]]:
+    """How the run ends, and what the record says about it."""
+    if name not in FINISH:
+        if samples is not None:
+            raise ValueError(f"--samples is for {', '.join(FINISH)}: {name} decodes alpha: leave it out.")
+        return decoded, {}
+    least, most, each = SAMPLES
+    samples = samples or min(max(least, steps // each), most)
+    return FINISH[name](samples=samples), {"samples": samples}
+
+
+def _decoding(stage: Stage, chosen: SpaceChoice) -> Stage:
+    return stage._replace(strategy=stage.strategy.replace(decode=chosen.decode(stage.strategy.decode)))
+
+
+def _watch(stop: str, every: int | None) -> Watch | None:
+    every = (2 if stop == "sharp-rise" else 0) if every is None else every
+    if stop == "sharp-rise" and not every:
+        raise ValueError("--stop sharp-rise looks at the curvature: leave out --curvature 0.")
+    return Watch(spectrum, every) if every else None
