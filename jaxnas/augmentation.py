@@ -204,8 +204,12 @@ def default_augmentation(dataset: Dataset, stats: Statistics) -> Transform:
     """
     side = min(dataset.train.image.shape[1:3])
     shift = pad_crop(4 if side >= 28 else max(1, side // 8))
-    handed = dataset.name.replace(":", "/").split("/")[0] in _HANDED
-    return chain(shift, identity if handed else flip(), normalize(stats))
+    return chain(shift, flip() if mirrored(dataset) else identity, normalize(stats))
+
+
+def mirrored(dataset: Dataset) -> bool:
+    """Whether the mirror image of a class is an image of that class: not for the named sets of digits and letters."""
+    return dataset.name.replace(":", "/").split("/")[0] not in _HANDED
 
 
 def plain(stats: Statistics) -> Transform:

@@ -140,6 +140,28 @@ def split(dataset: Dataset, *, seed: int = 0, valid_fraction: float = 0.5, fract
     return Split(train, valid, dataset.test, _digest(dataset, rows))
 
 
+def whole(dataset: Dataset, *, seed: int = 0, fraction: float = 1.0) -> Split:
+    """All training images train, and none are held back but the test part: how networks are retrained.
+
+    Args:
+      seed: of the permutation from which a fraction is taken.
+      fraction: share of the training images that is kept, above 0 and at most 1.
+
+    Raises:
+      ValueError: for a share out of range, or one that keeps no image.
+
+    >>> [len(part.label) for part in whole(load("digits"))[:3]]
+    [1438, 0, 359]
+    """
+    total = len(dataset.train.label)
+    kept = round(total * fraction)
+    if not (0 < fraction <= 1 and kept):
+        raise ValueError(f"fraction={fraction} of {total} training images: give a larger one, at most 1.")
+    rows = np.split(np.random.default_rng(seed).permutation(total)[:kept], [kept])
+    train, valid = (Batch(*(leaf[r] for leaf in dataset.train)) for r in rows)
+    return Split(train, valid, dataset.test, _digest(dataset, rows))
+
+
 def epoch_rows(key: Array, size: int, batch: int) -> Array:
     """The rows of every batch of one epoch: a fresh permutation, in which every image occurs at least once.
 

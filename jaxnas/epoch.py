@@ -30,6 +30,7 @@ class Program(NamedTuple):
     steps: int  # in an epoch
     compile_seconds: float
     memory_bytes: dict[str, int]  # of the compiled program: arguments, outputs, temporaries
+    step_of: Callable[[Any], Any] = lambda state: state.bilevel.step  # steps that a state has made
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
@@ -70,7 +71,7 @@ def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
     key = jax.eval_shape(lambda: jax.random.key(0))
     compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
     steps = steps_per_epoch(data.train.label.shape[0], batch)
-    return Program(compiled, steps, time.perf_counter() - began, _memory(compiled))
+    return Program(compiled, steps, time.perf_counter() - began, memory_of(compiled))
 
 
 def batches_of(data: Batches, key: Array, batch: int) -> Callable[[Any], Batches]:
@@ -91,7 +92,8 @@ def compile_measure(
     return lowered.compile(), tuple(lowered.out_info)
 
 
-def _memory(compiled) -> dict[str, int]:
+def memory_of(compiled) -> dict[str, int]:
+    """Bytes of a compiled program: arguments, outputs, temporaries."""
     analysis = compiled.memory_analysis()
     names = ("argument", "output", "temp") if analysis else ()
     return {name: int(getattr(analysis, f"{name}_size_in_bytes")) for name in names}
@@ -119,7 +121,7 @@ def run_epoch(
         state, part, bad = program.run(state, data, key, np.int32(done), np.int32(stop))
         part, bad = jax.device_get((part, bad))
         if bad >= 0:
-            last = int(state.bilevel.step) - 1
+            last = int(program.step_of(state)) - 1
             raise Diverged(f"a loss or an alpha is not a number at step {int(bad)} (seen at step {last})")
         chunk = max(1, int((stop - done) * PACE / max(time.perf_counter() - began, 1e-3)))
         sums = part if sums is None else jax.tree.map(np.add, sums, part)

@@ -120,9 +120,14 @@ def append(folder: Path, record: Record, scores: CellGates) -> None:
         for cell, gates in scores.items()
     }
     _write_scores(folder, grown)
+    log(folder, record)
+    write(folder / "genotype.json", json.dumps(record["genotype"]) + "\n")
+
+
+def log(folder: Path, record: Record) -> None:
+    """Adds the line of a finished epoch."""
     lines = [json.dumps(old) for old in read_records(folder)]
     write(folder / "metrics.jsonl", "\n".join([*lines, json.dumps(record)]) + "\n")
-    write(folder / "genotype.json", json.dumps(record["genotype"]) + "\n")
 
 
 def read_records(folder: Path) -> list[Record]:

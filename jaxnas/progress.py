@@ -98,6 +98,46 @@ def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any
     console.print(text, highlight=False, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def shown_training(console: Console, steps: int, epochs: int) -> Iterator[Show]:
+    """The same for a network trained from scratch: losses and accuracies, the rate, images a second, time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(12), _Left(), TextColumn("{task.fields[told]}"))
+    head = "epoch   train loss   acc   valid loss   acc       rate   images/s   time left"
+    console.print(head, style="bold", highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=steps * epochs, told="")
+        yield Show(
+            lambda epoch: _teller(bar, task, epoch, steps, epochs),
+            lambda record: _training_row(console, bar, task, record, steps),
+        )
+
+
+def _training_row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any], steps: int) -> None:
+    bar.update(task, completed=record["epoch"] * steps)
+    left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
+    number = lambda name, form: format(record[name], form) if name in record else "-"
+    console.print(
+        f"{record['epoch']:5d}   {number('train_loss', '.4f'):>10} {number('train_accuracy', '.1%'):>6}"
+        f"   {number('valid_loss', '.4f'):>10} {number('valid_accuracy', '.1%'):>6}   {record['rate']:8.5f}"
+        f"   {record['images_per_second']:8.0f}   {duration(left) if left is not None else '-':>9}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_trained(
+    console: Console, out: Path, test: Mapping[str, float], images: int, seconds: Mapping[str, float]
+) -> None:
+    """The accuracy on the test images, where the time went, and where everything lies."""
+    spent = f"{seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s training"
+    console.print(
+        f"\n[bold]{test['accuracy']:.2%}[/bold] of {images:,} test images are right, measured once, after the last "
+        f"epoch.\n{duration(seconds['total'])} in all: {spent}. Everything lies in [bold]{out}[/bold].",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def warn(console: Console, text: str) -> None:
     """One sentence that should be seen."""
     console.print(f"[bold yellow]warning:[/bold yellow] {text}", highlight=False, soft_wrap=True)

@@ -118,6 +118,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.optimizers",
         "strategies.relaxation",
     ),
+    "evaluation.recipes": ("augmentation", "data", "strategies.optimizers"),
+    "evaluation.training": ("data", "epoch", "evaluation.recipes", "search", "spaces.network"),
+    "retraining": ANYTHING,  # but not the command line
     "interop": (SPACES, "strategies.mixing"),
     "interop_network": ("interop", SPACES),
     "datasets.prepared": (),

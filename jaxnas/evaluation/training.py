@@ -1,0 +1,195 @@
+"""Training a network from scratch, and its accuracy on images that it has not seen: pure functions.
+
+Where in the river: behind the second waist. `bind` puts a network and a recipe together as `search.bind` does for a
+search; `compile_epoch` makes an epoch one program, `compile_test` a whole test. Knows no files and no clock but the
+compiler's; `retraining.fit` is the loop around it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from jaxnas.data import Batch, epoch_rows, take
+from jaxnas.epoch import Program, memory_of, steps_per_epoch
+from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
+from jaxnas.search import Augment
+from jaxnas.spaces.network import Network, Variables, drop_paths
+
+Metrics = dict[str, dict[str, Array]]
+
+
+class TrainState(NamedTuple):
+    """Everything a training carries: the whole checkpoint."""
+
+    key: Array
+    step: Array  # [] int32
+    variables: Variables
+    optimizer: optax.OptState
+
+
+class Training(NamedTuple):
+    """A network bound to a recipe."""
+
+    init: Callable[[Array], TrainState]  # key -> state
+    step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]  # pure; you jit it
+    network: Network
+
+
+def cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -> Array:
+    """Mean over images of -sum_k q_k log p_k with q = (1 - s) onehot + s / K.
+
+    Args:
+      logits: [B, K].
+      labels: [B] int.
+      smoothing: s, in [0, 1).
+
+    Reference: Szegedy et al. 2016, arXiv:1512.00567, section 7; quark0/darts, `train_imagenet.py`.
+    """
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
+    return optax.softmax_cross_entropy(logits, target).mean()
+
+
+def bind(
+    network: Network,
+    recipe: Recipe,
+    every: int,
+    *,
+    augment: Augment = lambda key, images: images,
+    axis_name: str | None = None,
+) -> Training:
+    """A training as pure functions: loss = CE(logits) + auxiliary CE(second logits).
+
+    Args:
+      network: what is trained; with a second head where the recipe weighs one.
+      recipe: how.
+      every: steps in an epoch.
+      augment: (key, images [B, H, W, C] as they are stored) -> float images; runs inside the step.
+      axis_name: mapped axis over which gradients, running statistics and metrics are averaged; none on one device.
+
+    Returns:
+      `Training`; metrics are {"train": {"loss", "accuracy", "grad_norm", "moves"}}, scalars; the loss is what is
+      minimised, the gradient's norm that before clipping.
+
+    Reference: quark0/darts, `cnn/train.py`, `train`.
+    """
+    tx = optimizer(recipe, every)
+    mean = (lambda tree: tree) if axis_name is None else partial(lax.pmean, axis_name=axis_name)
+
+    def loss(weights, statistics, batch: Batch, key: Array, step: Array):
+        key_augment, key_paths = jax.random.split(key)
+        images = augment(key_augment, batch.image)
+        rate = drop_rate(recipe, step // every)
+        paths = drop_paths(key_paths, network, len(images), rate) if recipe.drop_path else None
+        logits, second, statistics = network.train(Variables(weights, statistics), images, paths)
+        error = cross_entropy(logits, batch.label, recipe.smoothing)
+        if recipe.auxiliary:
+            if second is None:
+                raise ValueError("the recipe weighs a second head: build the network with auxiliary=True.")
+            error += recipe.auxiliary * cross_entropy(second, batch.label, recipe.smoothing)
+        accuracy = (logits.argmax(-1) == batch.label).mean(dtype=error.dtype)
+        return error, (statistics, accuracy)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        if axis_name is not None:  # pixels and dropped edges differ between devices
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+        weights, statistics = state.variables
+        graded = jax.value_and_grad(loss, has_aux=True)(weights, statistics, batch, key, state.step)
+        (error, (statistics, accuracy)), gradient = mean(graded)
+        with jax.numpy_dtype_promotion("standard"):  # optax divides by integer counters
+            updates, moved = tx.update(gradient, state.optimizer, weights)
+            norm = optax.tree.norm(gradient)
+        variables = Variables(optax.apply_updates(weights, updates), statistics)
+        metrics = {"loss": error, "accuracy": accuracy, "grad_norm": norm, "moves": jnp.ones_like(error)}
+        return TrainState(state.key, state.step + 1, variables, moved), {"train": metrics}
+
+    def init(key: Array) -> TrainState:
+        key_weights, key_steps = jax.random.split(key)
+        variables = network.init(key_weights)
+        return TrainState(key_steps, jnp.zeros((), jnp.int32), variables, tx.init(variables.weights))
+
+    return Training(init, step, network)
+
+
+def compile_epoch(training: Training, data: Batch, batch: int) -> Program:
+    """Compiles any stretch `start <= step < stop` of an epoch, once; the state's buffers are donated.
+
+    Args:
+      training: what to run.
+      data: all training images, on the device.
+      batch: images in a batch; the last batch of an epoch is filled up from the front of its permutation.
+    """
+    size = data.label.shape[0]
+    step = jax.jit(training.step)  # traced once, inlined
+
+    def run(state: TrainState, data: Batch, key: Array, start: Array, stop: Array):
+        rows = epoch_rows(key, size, batch)
+
+        def body(i, carry):
+            state, sums, bad = carry
+            at = state.step
+            state, metrics = step(state, take(data, rows[i]))
+            fine = jnp.stack([jnp.isfinite(leaf) for leaf in jax.tree.leaves(metrics)]).all()
+            return state, jax.tree.map(jnp.add, sums, metrics), jnp.where((bad < 0) & ~fine, at, bad)
+
+        shapes = jax.eval_shape(step, state, take(data, rows[0]))[1]
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
+
+    began = time.perf_counter()
+    key, number = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
+    state = jax.eval_shape(training.init, key)
+    compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
+    seconds = time.perf_counter() - began
+    return Program(compiled, steps_per_epoch(size, batch), seconds, memory_of(compiled), lambda state: state.step)
+
+
+Test = Callable[[Variables], dict[str, float]]
+
+
+def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) -> Test:
+    """A compiled variables -> {"accuracy", "loss"}: exact means over all images, by the running statistics.
+
+    Args:
+      network: whose `apply` gives the logits.
+      prepare: (key, images as they are stored) -> float images, without noise.
+      data: images and labels, on the device.
+      batch: images at a time; the last batch is filled up, and what fills it is not counted.
+
+    Returns:
+      A function of the host. Correct images are counted in integers, losses are summed in float64 over batches.
+    """
+    size = data.label.shape[0]
+    places = jnp.arange(steps_per_epoch(size, batch) * batch, dtype=jnp.int32).reshape(-1, batch)
+
+    def run(variables: Variables, data: Batch):
+        def one(rows: Array):
+            part, counts = take(data, jnp.minimum(rows, size - 1)), rows < size
+            logits = network.apply(variables, prepare(jax.random.key(0), part.image))
+            errors = optax.softmax_cross_entropy_with_integer_labels(logits, part.label)
+            return jnp.where(counts, errors, 0).sum(), (counts & (logits.argmax(-1) == part.label)).sum()
+
+        return lax.map(one, places)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data).compile()
+
+    def test(variables: Variables) -> dict[str, float]:
+        errors, right = (np.asarray(part) for part in jax.device_get(compiled(variables, data)))
+        return {"accuracy": int(right.sum()) / size, "loss": float(errors.sum(dtype=np.float64)) / size}
+
+    return test
+
+
+def told(means: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """{"train": {"loss": ...}} -> {"train_loss": ...}, as records have them."""
+    return {f"{part}_{name}": value for part, found in means.items() for name, value in found.items()}

@@ -1,0 +1,201 @@
+"""The loop that trains a found network from scratch, shows it, and writes everything down.
+
+Where in the river: around its end. Owns clocks, folders and progress, as `runner` does for a search; no mathematics.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from rich.console import Console
+
+from jaxnas import augmentation, checkpoint, drawing, folder, progress
+from jaxnas.data import Batch, Dataset, Split, whole
+from jaxnas.epoch import Diverged, Program, run_epoch
+from jaxnas.evaluation.cost import genotype_cost, total
+from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
+from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
+from jaxnas.folder import Record
+from jaxnas.record import environment, peak_memory
+from jaxnas.runner import QUICK
+from jaxnas.spaces.genotype import Genotype, to_json
+from jaxnas.spaces.network import Variables, network
+from jaxnas.spaces.space import Space
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a retraining leaves."""
+
+    variables: Variables  # after the last epoch
+    test: dict[str, float]  # accuracy and loss on the held-out images, measured once
+    records: list[Record]  # one for each epoch
+    folder: Path
+
+
+class _Job(NamedTuple):
+    """What stays the same during a retraining."""
+
+    out: Path
+    console: Console
+    recipe: Recipe
+    training: Training
+    program: Program
+    valid: Test | None
+    data: Batch
+    kept: int
+    key: Array
+
+
+def fit(
+    genotype: Genotype,
+    space: Space,
+    recipe: Recipe,
+    data: Split | Dataset,
+    key: Array,
+    *,
+    out: Path | str,
+    settings: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
+    kept: int = checkpoint.KEPT,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Trained:
+    """Trains the network of a genotype from scratch and measures it once, after the last epoch, on the test images.
+
+    Args:
+      genotype: what to build.
+      space: where: `darts_network(...)`, `nas_bench_201_network(...)`, ..., with the size, classes and image.
+      recipe: how to train: `recipes.cifar()`, ...; all of it is in force and on record.
+      data: a `Dataset`, of which all training images train; or a `Split`, whose `valid` part is measured after each
+        epoch and never chooses anything.
+      key: weights, the order of the images, their augmentation and dropped edges follow from it.
+      out: folder of the run; made if missing.
+      settings: what else belongs into the record: label, source, dataset, fraction, seed; "network" may hold more
+        about its size. Compared when a run is resumed.
+      search: what is known of the search that found the genotype: strategy, seconds, devices, seed.
+      kept: states kept on disk.
+      resume: continue the run in `out`.
+      console: where progress is shown; the terminal unless given.
+
+    Raises:
+      Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
+      ValueError: data that do not fit the space, a genotype that does not fit it, or another configuration than that
+        of the run to resume.
+      OSError: a folder in use, not writable, or full; says what to do.
+
+    Reference: survey's rules of fair evaluation; quark0/darts, `cnn/train.py`.
+    Deviates: the official codes measure the test images after each epoch; here that is done once.
+    """
+    out, console, began = Path(out), console or Console(), time.perf_counter()
+    parts = whole(data) if isinstance(data, Dataset) else data
+    _check(space, parts)
+    net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
+    stats = augmentation.statistics(parts.train)
+    config = _config(genotype, space, recipe, parts, stats, settings or {})
+    with folder.explained(out):
+        (folder.check_same if resume else folder.claim)(out, config)
+        records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
+        folder.write(out / "genotype.json", to_json(genotype) + "\n")
+    seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
+    before, plain = seconds["run"], augmentation.plain(stats)
+    with progress.waiting(console, "compiling the training step (once; the next start finds it in the cache)"):
+        started = time.perf_counter()
+        every = -(-len(parts.train.label) // recipe.batch)
+        training = bind(net, recipe, every, augment=augment(recipe, stats))
+        images = jax.device_put(Batch(*parts.train))
+        program = compile_epoch(training, images, recipe.batch)
+        measure = lambda part: compile_test(net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1])))
+        test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
+        state = _start(training, out, records, key)
+        seconds["compile"] = time.perf_counter() - started
+    job = _Job(out, console, recipe, training, program, valid, images, kept, jax.random.fold_in(key, 1))
+    state = _train(job, state, records, seconds)
+    scores = test(state.variables)
+    seconds["total"] = before + time.perf_counter() - began
+    cost = total(genotype_cost(genotype, space))
+    result = {"kind": "evaluation", **environment(), "config": config, "search": search, "test": scores}
+    result |= {"valid": _valid(records[-1]), "train": records[-1]}
+    result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
+    result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
+    with folder.explained(out):
+        drawing.save(drawing.draw_cells(genotype), out / "cells.png")
+        drawing.save(drawing.draw_curves(records), out / "curves.png")
+        if not (out / "result.json").exists():  # a run that was over keeps its own
+            folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
+    progress.show_trained(console, out, scores, len(parts.test.label), seconds)
+    return Trained(variables=state.variables, test=scores, records=records, folder=out)
+
+
+def _config(genotype: Genotype, space: Space, recipe: Recipe, parts: Split, stats, settings: Mapping[str, Any]):
+    """Everything that was asked for, as plain data."""
+    size = {"name": space.name, "channels": space.skeleton[0].channels, "depth": len(space.skeleton)}
+    size |= {"classes": space.classes, "image": list(space.image), "auxiliary": recipe.auxiliary > 0}
+    config = {"genotype": json.loads(to_json(genotype)), "label": None, "source": None, "dataset": None}
+    config |= {"fraction": 1.0, "seed": None, **settings}
+    config |= {"network": {**size, **settings.get("network", {})}, "recipe": describe(recipe)}
+    config["images"] = {name: len(getattr(parts, name).label) for name in ("train", "valid", "test")}
+    config["normalisation"] = {"mean": stats.mean.tolist(), "deviation": stats.deviation.tolist()}
+    return config | {"split": parts.digest}
+
+
+def _start(training: Training, out: Path, records: list[Record], key: Array) -> TrainState:
+    """The state to start from: drawn, or as it was saved."""
+    if records:
+        return checkpoint.restore(out / "checkpoints", records[-1]["epoch"], jax.eval_shape(training.init, key))
+    return jax.jit(training.init).lower(key).compile(compiler_options=QUICK)(jax.random.fold_in(key, 0))
+
+
+def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[str, float]) -> TrainState:
+    """Runs what is left; `records` and `seconds` grow."""
+    epochs, program, rate = job.recipe.epochs, job.program, rates(job.recipe)
+    with progress.shown_training(job.console, program.steps, epochs) as show:
+        for record in records:
+            show.row(record)
+        for epoch in range(len(records) + 1, epochs + 1):
+            began, key = time.perf_counter(), jax.random.fold_in(job.key, epoch)
+            try:
+                state, means = run_epoch(program, state, job.data, key, show.epoch(epoch))
+            except Diverged as error:
+                last = f"the state after epoch {epoch - 1} is kept" if epoch > 1 else "no epoch was finished"
+                raise Diverged(f"{error}, in epoch {epoch}; {last}. Lower the recipe's rate.") from None
+            record: Record = {"epoch": epoch, "step": int(state.step), **told(means)}
+            if job.valid:
+                record |= told({"valid": job.valid(state.variables)})
+            record["rate"] = float(rate(np.int32(epoch - 1)))
+            record["seconds"] = time.perf_counter() - began
+            record["images_per_second"] = program.steps * job.recipe.batch / record["seconds"]
+            seconds["run"] += record["seconds"]
+            with folder.explained(job.out):
+                folder.log(job.out, record)
+                checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
+            records.append(record)
+            show.row(record)
+    return state
+
+
+def _valid(record: Record) -> dict[str, float] | None:
+    found = {name: record[f"valid_{name}"] for name in ("accuracy", "loss") if f"valid_{name}" in record}
+    return found or None
+
+
+def _check(space: Space, parts: Split) -> None:
+    """Refuses images and labels that the space is not built for."""
+    for name in ("train", "valid", "test"):
+        part = getattr(parts, name)
+        if tuple(part.image.shape[1:]) != space.image:
+            shape = tuple(part.image.shape[1:])
+            raise ValueError(f"{name} images are {shape}, the space is built for {space.image}: give image={shape}.")
+        if len(part.label) and not (part.label.min() >= 0 and part.label.max() < space.classes):
+            raise ValueError(
+                f"{name} labels go from {part.label.min()} to {part.label.max()}, the space has {space.classes} "
+                f"classes: build it with classes={int(part.label.max()) + 1}, and number labels from 0."
+            )
+    if not (len(parts.train.label) and len(parts.test.label)):
+        raise ValueError("a retraining needs images that train and images that test: one of the two parts is empty.")
