@@ -102,6 +102,8 @@ def test_scores_of_supernets_beside_true_accuracies():
         ({"split": "another"}, 'runs with seed 0 used different images: split is "abcdef0123" in run0; "another"'),
         ({"kind": "lookup"}, 'kind is "evaluation" in run0, run1, run2; "lookup" in run3'),
         ({"kind": "guess"}, "kind 'guess'"),
+        ({"seed": [1]}, "seed is [1], which is no int"),
+        ({"cost": {"parameters": "many"}}, "parameters is 'many'"),
         ({"test": None}, "no accuracy on test images"),
         ({"test": {"accuracy": 97.0}}, "accuracy is 97.0; a comparison needs a fraction"),
         ({"test": {"accuracy": float("nan")}}, "a fraction"),

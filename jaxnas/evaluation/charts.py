@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-WIDTH, ROW, LEFT, RIGHT, FOOT = 760, 34, 210, 24, 52
+WIDTH, ROW, LEFT, RIGHT, FOOT = 760, 34, 240, 24, 52
 
 
 class Row(NamedTuple):
@@ -55,7 +55,7 @@ def plane(points: Sequence[Point], x: str, y: str) -> str:
     """Named points over two axes."""
     height, left = 340, 76
     across, up = (
-        _axis([p.x for p in points], left, WIDTH - RIGHT - 120),
+        _axis([p.x for p in points], left, WIDTH - RIGHT),
         _axis([p.y for p in points], height - FOOT, 14),
     )
     frame = [_under(across, 14, height - FOOT, x), _beside(up, left, across.stop, y)]
@@ -70,8 +70,7 @@ def _axis(values: Sequence[float], start: float, stop: float) -> Axis:
 
 def _ticks(axis: Axis) -> list[tuple[float, str]]:
     found = [float(t) for t in MaxNLocator(6).tick_values(axis.low, axis.high) if axis.low <= t <= axis.high]
-    step = found[1] - found[0] if len(found) > 1 else 1.0
-    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    digits = next((n for n in range(6) if np.allclose(found, np.round(found, n), rtol=0, atol=1e-9)), 6)
     return [(tick, f"{tick:,.{digits}f}") for tick in found]
 
 
@@ -85,7 +84,10 @@ def _row(row: Row, axis: Axis, y: float) -> str:
 
 
 def _point(point: Point, x: float, y: float) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mean"/>' + _text(x + 10, y + 4, _fitting(point.name, 24))
+    side, anchor = (10, "start") if x < WIDTH / 2 else (-10, "end")  # away from the nearer border
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mean"/>' + _text(
+        x + side, y + 4, _fitting(point.name, 30), anchor
+    )
 
 
 def _under(axis: Axis, top: float, bottom: float, label: str) -> str:

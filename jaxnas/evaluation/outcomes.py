@@ -76,7 +76,7 @@ def outcome(record: Json, name: str) -> Outcome:
     for what in ("accuracy", "valid"):
         _check(found[what], what, name, may_lack=kind == "search" or what == "valid")
     config, genotype = record["config"], found.pop("genotype")
-    return Outcome(
+    made = Outcome(
         name=name,
         kind=kind,
         genotype=json.dumps(genotype, sort_keys=True),
@@ -87,6 +87,8 @@ def outcome(record: Json, name: str) -> Outcome:
         terms={"kind": kind, "space": genotype["space"], **_terms(config, KINDS[kind])},
         **found,
     )
+    _check_types(made)
+    return made
 
 
 def _searched(record: Json, name: str) -> dict[str, Any]:
@@ -130,6 +132,23 @@ def _check(value: Any, what: str, name: str, *, may_lack: bool) -> None:
         return
     if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 1:
         raise ValueError(f"{name}: {what} is {value!r}; a comparison needs a fraction from 0 to 1.")
+
+
+def _check_types(found: Outcome) -> None:
+    """What is not a number would be found out only where it is shown."""
+    for field, kinds in TYPES.items():
+        value = getattr(found, field)
+        if not (value is None or (isinstance(value, kinds) and not isinstance(value, bool) and value == value)):
+            raise ValueError(f"{found.name}: {field} is {value!r}, which is no {kinds[0].__name__}: make the run anew.")
+
+
+TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("method", "source", "split", "search_device", "device"), (str,)),
+    **dict.fromkeys(("seed", "search_seed"), (int,)),
+    **dict.fromkeys(("parameters", "multiply_adds", "temporaries", "memory"), (int, float)),
+    **dict.fromkeys(("search_seconds", "seconds"), (float, int)),
+    "versions": (dict,),
+}
 
 
 def _terms(config: Json, names: tuple[str, ...]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink) }
 @media print {
   :root { --ink: #000; --quiet: #444; --line: #bbb; --paper: #fff; --band: #fff }
   body { font-size: 10pt; max-width: none; padding: 0 } tr, figure, .note { break-inside: avoid }
-  h2 { break-after: avoid }
+  h2, p { break-after: avoid }
   .wide { overflow: visible } th, td { padding-right: .5rem } }
 """
 CAPTION = "Rings are runs, the diamond is their mean, the bar its 95 % interval."

@@ -118,7 +118,7 @@ def _seeds(found: Comparison) -> Said:
     few = [method.name for method in found.methods if len(method.runs) == 1]
     said: Said = [(None, "Methods are ordered by their mean; the best run is shown and counts nothing.")]
     if len(few) < len(found.methods):
-        said.append((True, f"{len(found.methods) - len(few)} of {len(found.methods)} methods have several runs."))
+        said.append((True, f"{len(found.methods) - len(few)} of {len(found.methods)} methods have more than one run."))
     if few:
         said.append((False, f"One run only, so that chance is not seen: {', '.join(few)}."))
     again = [m.name for m in found.methods if len(m.runs) > 1 and len({r.genotype for r in m.runs}) == 1]
