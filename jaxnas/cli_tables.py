@@ -141,7 +141,7 @@ def _show_entries(console: Console, table: Table, genotype: Genotype, entries: d
         markup=False,
         soft_wrap=True,
     )
-    shown = Shown("data set", "part", "epochs", "accuracy %", "single seeds", "rank", "training s")
+    shown = Shown("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
     shown.columns[0].no_wrap = shown.columns[4].no_wrap = True
     for name, entry in entries.items():
         for place, (part, epochs) in enumerate(sorted(entry.accuracy, key=lambda key: (key[1], key[0]))):
