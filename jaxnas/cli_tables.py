@@ -137,11 +137,16 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 def _show_entries(console: Console, table: Table, genotype: Genotype, entries: dict[str, Entry]) -> None:
     one = next(iter(entries.values()))
-    console.print(f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}", markup=False)
-    shown = Shown("data set", "part", "epochs", "accuracy %", "single seeds", "rank", "training s")
+    console.print(
+        f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    shown = Shown("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
+    shown.columns[0].no_wrap = shown.columns[4].no_wrap = True
     for name, entry in entries.items():
         for place, (part, epochs) in enumerate(sorted(entry.accuracy, key=lambda key: (key[1], key[0]))):
-            seeds = ", ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
+            seeds = " ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
             spent = f"{entry.train_seconds[epochs]:,.0f}" if epochs in entry.train_seconds else ""
             accuracy, rank = f"{100 * entry.accuracy[part, epochs]:.2f}", f"{entry.rank[part, epochs]:,}"
             shown.add_row(name if not place else "", part, str(epochs), accuracy, seeds, rank, spent)

@@ -1,7 +1,10 @@
 """The code in the documents runs."""
 
 import re
+import sys
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -47,3 +50,43 @@ def test_the_readme_from_python():
     assert all(isinstance(row, names["jn"].Strategy) for row in rows)
     exec(compile(third, "README.md", "exec"), names)
     assert names["states"].bilevel.step.shape == (8,)
+
+
+def test_the_table_of_nas_bench_201(tmp_path, monkeypatch):
+    """On a table made here; the functions that measure this device are run on the smallest arguments."""
+    ops = np.array(list(product(range(5), repeat=6)), np.int8)
+    percent, names = (
+        10.0 + 10 * (ops == 3).sum(1),
+        ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+    )
+    accuracies = dict.fromkeys(("cifar10_valid_12", "cifar10_valid_200", "cifar10_test_200"), percent)
+    seconds = {"cifar10_train_seconds_200": np.full(len(ops), 2000.0)}
+    phone = {"latency_devices": np.array(["phone"]), "latency_ms": 1.0 + (ops == 3).sum(1)[:, None]}
+    np.savez(tmp_path / "t.npz", ops=ops, op_names=np.array(names), **accuracies, **seconds, **phone)
+    names = {}
+    for block in blocks("docs/nas_bench_201.md"):
+        exec(compile(block, "docs/nas_bench_201.md", "exec"), names)
+    jn, path = names["jn"], tmp_path / "t.npz"
+    # three edges or more of 3x3 convolutions: in 1,545 cells
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|none~2|"
+    assert names["worth"](path, jn.genotype.from_nas_bench_201(cell)) == (
+        0.3,
+        1546,
+        0.7,
+    )  # 1,545 cells have more such edges
+    assert names["baseline"](path) > 50
+    assert names["fast_enough"](path, "phone", 2.0) < 7
+    official = SimpleNamespace(NASBench201API=lambda path: path)
+    monkeypatch.setitem(sys.modules, "nas_201_api", official)
+    monkeypatch.setattr(jn, "convert", lambda api, path: (tmp_path / "made").write_text(f"{api} {path}"))
+    names["make"]("official.pth", "t.npz")
+    assert (tmp_path / "made").read_text() == "official.pth t.npz"
+    monkeypatch.setattr(jn, "latencies", lambda space: {"normal": np.ones((1, 14, 8)), "reduce": np.ones((2, 14, 8))})
+    space = jn.spaces.darts(4, 3)
+    row = names["fbnet"](1000, space)
+    gates = {cell: jn.Gates(jnp.ones((14, 8)), jnp.ones(14)) for cell in space.cells}
+    cost = row.penalty(gates, {}, space, jnp.float32(0))
+    np.testing.assert_allclose(cost, 0.2 * np.log(1e6 * 3 * 14 * 8 + 100) ** 0.6, rtol=1e-5)
+    assert row.join is jn.penalty.times
+    median, low, high = names["milliseconds"](lambda images: images.sum(), jnp.ones((1, 4, 4, 3)))
+    assert low <= median <= high
