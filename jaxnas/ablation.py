@@ -100,6 +100,8 @@ def _on_simplex(strategy: Strategy) -> bool:
 
 def _coupled(strategy: Strategy, slot: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     """Slots that mean nothing without this one."""
+    if slot == "penalty":
+        return {"join": plain["join"]}  # there is nothing left to join
     needs = {"mixing": HARD, "perturb": (closed,)} if slot == "relaxation" else {}
     names = {of: table.told(getattr(strategy, of)) for of in needs}
     return {of: plain[of] for of, makers in needs.items() if any(made.__name__ in names[of] for made in makers)}
