@@ -84,7 +84,7 @@ def main(
             key, resume = jax.random.key(seed), (place / "config.json").exists()
             fit(one.genotype, space, recipe, parts, key, out=place, settings=settings, resume=resume, console=console)
     told = compare([outcomes.read(one) for one in folders])
-    console.print(report.markdown(told), markup=False, highlight=False)
+    typer.echo(report.markdown(told))
     console.print(f"written in {out}: {', '.join(path.name for path in leave(told, out))}", markup=False)
 
 
