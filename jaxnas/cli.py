@@ -123,9 +123,10 @@ def search(
             resume=resume,
             console=console,
         )
-    except KeyboardInterrupt:
-        console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as error:
+        told = f"{str(error) or 'stopped'}; nothing is lost: repeat the command with --out {out} --resume to go on."
+        console.print(f"\n{told}", highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + getattr(error, "signal", 2)) from None
 
 
 def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
@@ -249,7 +250,7 @@ def main() -> None:
     keep_compiled_programs()
     try:
         app()
-    except (ValueError, OSError, Diverged, ImportError) as error:
+    except (ValueError, OSError, MemoryError, Diverged, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
         text = str(error)
