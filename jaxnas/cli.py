@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import jax
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import augmentation, drawing, folder, table
@@ -100,7 +101,8 @@ def search(
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     console = Console()
     console.print(
-        f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
+        f"{strategy} on {escape(dataset)}: "
+        f"{len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
         f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, "
         f"{epochs} epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
         f"alpha's rate {rate:g}; {_device()}.",
@@ -125,7 +127,7 @@ def search(
         )
     except KeyboardInterrupt as error:
         told = f"{str(error) or 'stopped'}; nothing is lost: repeat the command with --out {out} --resume to go on."
-        console.print(f"\n{told}", highlight=False, soft_wrap=True)
+        console.print(f"\n{escape(told)}", highlight=False, soft_wrap=True)
         raise typer.Exit(128 + getattr(error, "signal", 2)) from None
 
 
@@ -148,7 +150,7 @@ def draw(
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         drawing.save(drawing.draw_cells(_genotype(what)), out)
-    Console().print(f"drawn in [bold]{out}[/bold]")
+    Console().print(f"drawn in [bold]{escape(str(out))}[/bold]")
 
 
 @app.command()
@@ -256,5 +258,5 @@ def main() -> None:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
-        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
         sys.exit(1)

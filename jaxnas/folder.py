@@ -18,15 +18,13 @@ import errno
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxnas import drawing
+from jaxnas import archive, drawing
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import CellGates, Space
 
@@ -184,9 +182,8 @@ def read_scores(folder: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {cell: arrays[cell] for cell in arrays.files}
-    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        return archive.read(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): start the run anew in another folder.") from error
 
 
@@ -206,6 +203,13 @@ def rewind(folder: Path, epochs: int) -> list[Record]:
         _write_scores(folder, {cell: table[:epochs] for cell, table in scores.items()})
     write(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     return records
+
+
+def within(folder: Path, name: str) -> Path:
+    """A folder inside another one; ValueError where the name leads elsewhere."""
+    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of a folder in {folder}: give a plain name.")
+    return folder / name
 
 
 def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) -> None:

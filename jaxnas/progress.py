@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -85,7 +86,7 @@ def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any
 
 def warn(console: Console, text: str) -> None:
     """One sentence that should be seen."""
-    console.print(f"[bold yellow]warning:[/bold yellow] {text}", highlight=False, soft_wrap=True)
+    console.print(f"[bold yellow]warning:[/bold yellow] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def show_memory(console: Console, line: str, warning: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from test_product import toy
 
-from jaxnas import checkpoint, epoch, folder, runner
+from jaxnas import checkpoint, epoch, folder, interruption, runner
 from jaxnas.data import Batch, Split
 from jaxnas.interruption import Interrupted
 from jaxnas.search import bind
@@ -54,14 +55,31 @@ def prepare(patch=setattr):
     patch(folder, "draw", lambda *_: [])
 
 
-def attempt(out, cache, started):
+def slowly(told):
+    """`rest`, with a pause at each look, so that a search runs for a second and not only compiles."""
+
+    def watched(*arguments):
+        left = interruption.rest(*arguments)
+
+        def run(*given):
+            told()
+            time.sleep(0.02)
+            return left.run(*given)
+
+        return left._replace(run=run)
+
+    return watched
+
+
+def attempt(out, cache, started, at_first_look):
     """One life of a process: starts the run in `out` or goes on with it; a signal ends it as the command line does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what orbax says when it dies
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     prepare()
-    jax.devices()
-    started.set()
+    runner.rest = slowly(started.set)
+    if not at_first_look:
+        started.set()
     try:
         search(out, resume=(out / "config.json").exists())
     except Interrupted as error:

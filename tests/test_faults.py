@@ -1,6 +1,5 @@
 """What can happen to a run: killed at any moment, told to leave, damaged files, two in one folder, odd clocks."""
 
-import contextlib
 import io
 import json
 import multiprocessing
@@ -129,7 +128,7 @@ def test_signals_are_given_back_and_a_second_one_is_not_waited_for():
 # ---------------------------------------------------------------- every row
 
 
-QUICK_ROWS = ("gdas", "gaea")  # the others are slow: a row compiles in seconds
+QUICK_ROWS = ("gdas",)  # the others are slow: a row compiles in seconds
 
 
 @pytest.mark.parametrize(
@@ -270,15 +269,19 @@ def test_killed_between_the_claim_and_its_first_line(whole, tmp_path):
 
 
 def lives(out, cache, kind, draw, wanted):
-    """Ends the run in `out` at random moments and starts it again, until it is over; how often it was ended."""
+    """Ends the run in `out` at random moments and starts it again, until it is over; how often it was ended.
+
+    Moments are counted from the start of the process (it traces and compiles) or from its first look (it runs).
+    """
     context, ended = multiprocessing.get_context("forkserver"), 0
     context.set_forkserver_preload(["faults"])
     while True:
-        started = context.Event()
-        process = context.Process(target=faults.attempt, args=(out, cache, started))
+        started, looks = context.Event(), bool(draw.random() < 0.8)
+        process = context.Process(target=faults.attempt, args=(out, cache, started, looks))
         process.start()
-        assert started.wait(120)
-        process.join(draw.uniform(0, 2.5) if ended < wanted else 120)
+        while process.is_alive() and not started.wait(0.05):
+            pass
+        process.join(draw.uniform(0, 1.5 if looks else 4) if ended < wanted else 120)
         if process.is_alive():
             os.kill(process.pid, kind)
             process.join(60)
@@ -288,26 +291,15 @@ def lives(out, cache, kind, draw, wanted):
         ended += 1
 
 
-def survived(whole, tmp_path, kind, faults_wanted, seed):
-    """Runs one search after the other, each ended at random moments until it is over, and compares each."""
-    draw, count, runs = np.random.default_rng(seed), 0, 0
-    while count < faults_wanted:
-        out = tmp_path / f"run-{runs}"
-        count += lives(out, CACHE, kind, draw, faults_wanted - count)
-        runs += 1
-        same(out, whole)
-    return count, runs
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, wanted", [("kill", 50), ("term", 25), ("interrupt", 25)])
-def test_ended_at_random_moments(whole, tmp_path, kind, wanted, capsys):
-    count, runs = survived(whole, tmp_path, faults.KINDS[kind], wanted, seed=0)
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("kind, wanted", [("kill", 25), ("term", 12), ("interrupt", 12)])
+def test_ended_at_random_moments(whole, tmp_path, kind, wanted, seed, capsys):
+    """One search after the other, each ended again and again until it is over, and each compared."""
+    draw, count, runs = np.random.default_rng(seed), 0, 0
+    while count < wanted:
+        count += lives(tmp_path / f"run-{runs}", CACHE, faults.KINDS[kind], draw, wanted - count)
+        same(tmp_path / f"run-{runs}", whole)
+        runs += 1
     with capsys.disabled():
-        print(f"\n{kind}: {count} faults in {runs} searches, each of which ended in the same bits", end=" ")
-    assert count >= wanted
-
-
-def test_killed_at_three_random_moments(whole, tmp_path):
-    with contextlib.chdir(tmp_path):
-        assert survived(whole, tmp_path, signal.SIGKILL, 3, seed=1)[0] >= 3
+        print(f"\n{kind}, seed {seed}: {count} faults, {runs} searches, all ended in the same bits", flush=True)
