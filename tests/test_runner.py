@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +185,7 @@ def test_a_rule_ends_a_run_and_names_the_answer(tmp_path):
         {"at": 9.0, "first": 1.0},
         None,
     ]
+    assert re.search(r"memory: .* \(a step .*, images .*, state .*\)", console.file.getvalue())
     assert "stopped after epoch 4: enough; the answer is the genotype of epoch 3." in console.file.getvalue()
     assert len([p for p in (tmp_path / "b" / "checkpoints").iterdir() if p.name.isdigit()]) == 3
     again = search_in(tmp_path / "b", resume=True, **options)
