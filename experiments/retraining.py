@@ -8,8 +8,8 @@ own, and three random cells are trained by one recipe on the same images, with t
     python experiments/retraining.py --found runs/found --data-dir DIR    # CPU, 2 cores: 30 minutes
     python experiments/retraining.py --smoke                              # digits, seconds of training
 
-The published accuracy of the first, 97.24 ± 0.09 %, is of 36 channels, 20 cells and 600 epochs; what this size gives can
-be compared with itself only. A run that was interrupted goes on where it was; finished ones are kept.
+The published accuracy of the first, 97.24 ± 0.09 %, is of 36 channels, 20 cells and 600 epochs; what this size gives
+can be compared with itself only. A run that was interrupted goes on where it was; finished ones are kept.
 Writes a folder for each training, and comparison.md, .json and .html into --out.
 """
 

@@ -62,6 +62,7 @@ from jaxnas.hypergradient import neumann as neumann
 from jaxnas.hypergradient import through as through
 from jaxnas.hypergradient import two_losses as two_losses
 from jaxnas.hypergradient import unrolled as unrolled
+from jaxnas.interruption import Interrupted as Interrupted
 from jaxnas.runner import Result as Result
 from jaxnas.runner import run as run
 from jaxnas.search import Search as Search

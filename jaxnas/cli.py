@@ -12,6 +12,7 @@ from typing import Annotated
 import jax
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import cli_compare, cli_tables, drawing, folder, table
@@ -101,9 +102,10 @@ def search(
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     try:
         carry_out(planned, run, out=out, resume=resume, console=console)
-    except KeyboardInterrupt:
-        console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as error:
+        told = f"{str(error) or 'stopped'}; nothing is lost: repeat the command with --out {out} --resume to go on."
+        console.print(f"\n{escape(told)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + getattr(error, "signal", 2)) from None
 
 
 @app.command()
@@ -116,7 +118,7 @@ def draw(
         out.parent.mkdir(parents=True, exist_ok=True)
         genotype = genotype_of(what)
         drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
-    Console().print(f"drawn in [bold]{out}[/bold]")
+    Console().print(f"drawn in [bold]{escape(str(out))}[/bold]")
 
 
 @app.command()
@@ -200,11 +202,11 @@ def main() -> None:
     keep_compiled_programs()
     try:
         app()
-    except (ValueError, OSError, Diverged, ImportError) as error:
+    except (ValueError, OSError, MemoryError, Diverged, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
-        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import importlib.resources
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxnas import archive
 from jaxnas.datasets import prepared
 
 
@@ -217,9 +217,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; give the path of an .npz file, or its folder as data_dir.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in ("image", "label", "test_image", "test_label") if key in archive}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        arrays = archive.read(path, ("image", "label", "test_image", "test_label"))
+    except ValueError as error:
         raise ValueError(
             f"{path} cannot be read ({error}); write it by numpy.savez(path, image=..., label=...) from "
             "plain numeric arrays. Pickled objects are never loaded."

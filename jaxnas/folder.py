@@ -7,6 +7,8 @@ Where in the river: below it, beside `checkpoint`. Knows files and genotypes; no
     scores.npz      scores of every epoch, {cell: [T, E, O]}
     genotype.json   the genotype of the last finished epoch; once the search is over, its answer
     checkpoints/    the whole state of the last epochs
+    unfinished/     the state inside an epoch, where a signal ended the run there
+    lock            held by the process that writes here
     result.json     what came out, once the search is over
     cells.png  alpha.png  curves.png
 """
@@ -22,9 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxnas import drawing
+from jaxnas import archive, drawing
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing keeps two processes out of one folder
+    fcntl = None  # type: ignore[assignment]
 
 Record = dict[str, Any]
 
@@ -64,6 +71,28 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         raise FileExistsError(errno.EEXIST, f"{folder} was taken by another run at this moment.") from None
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's folder; the system lets go of it however this process ends.
+
+    Raises:
+      BlockingIOError: where another process holds it.
+    """
+    with explained(folder):
+        file = open(folder / "lock", "a", encoding="utf-8")  # noqa: SIM115
+    with file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"another process is writing the run in {folder}: wait for its end, or choose another folder."
+            raise BlockingIOError(errno.EAGAIN, text) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system without locks
+                raise
+        yield
+
+
 def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuses to continue a run that was started with another configuration.
 
@@ -71,10 +100,14 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
       ValueError: says which settings differ, and how.
       FileNotFoundError: where no run was started.
     """
-    if not (folder / "config.json").exists():
+    path = folder / "config.json"
+    if not path.exists():
         raise FileNotFoundError(errno.ENOENT, f"no run to continue in {folder}: leave out --resume to start one.")
-    before, now = json.loads((folder / "config.json").read_text()), json.loads(json.dumps(config))
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if not path.read_bytes() and not (folder / "metrics.jsonl").exists():  # ended between the claim and its first line
+        write(path, json.dumps(config, indent=2) + "\n")
+    before, now = _read_config(path), json.loads(json.dumps(config))
+    plain = lambda settings, name: json.dumps(settings.get(name), sort_keys=True)  # NaN is the same as NaN
+    differing = [name for name in {**before, **now} if plain(before, name) != plain(now, name)]
     if differing:
         told = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
         raise ValueError(f"the run in {folder} was started otherwise: {told}. Give the same settings to --resume.")
@@ -100,6 +133,16 @@ def read_genotype(what: str) -> Genotype:
         if error.errno != errno.ENAMETOOLONG:
             raise
     return read(what)
+
+
+def _read_config(path: Path) -> Record:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): start the run anew in another folder.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} does not hold the settings of a run: start the run anew in another folder.")
+    return found
 
 
 def write(path: Path, text: str) -> None:
@@ -131,15 +174,27 @@ def log(folder: Path, record: Record) -> None:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """The finished epochs, oldest first; a last line that a crash cut short is passed over."""
+    """The finished epochs, oldest first, up to the first line that is not the record of the next one.
+
+    Such a line is one that a crash cut short, or a damaged file.
+    """
     path = folder / "metrics.jsonl"
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    records: list[Record] = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line.decode())
+        except (ValueError, RecursionError):
             break
+        if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
+            break
+        records.append(record)
     return records
+
+
+def finished(folder: Path) -> int:
+    """Number of epochs of which record and scores are on disk."""
+    tables = read_scores(folder)
+    return min(len(read_records(folder)), *map(len, tables.values())) if tables else 0
 
 
 def answer(records: Sequence[Record]) -> Record:
@@ -149,17 +204,22 @@ def answer(records: Sequence[Record]) -> Record:
 
 
 def read_scores(folder: Path) -> dict[str, np.ndarray]:
-    """{cell: [T, E, O]} of the finished epochs; {} where there are none."""
+    """{cell: [T, E, O]} of the finished epochs; {} where there are none; ValueError where the file is damaged."""
     path = folder / "scores.npz"
     if not path.exists():
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        return {cell: arrays[cell] for cell in arrays.files}
+    try:
+        return archive.read(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): start the run anew in another folder.") from error
 
 
 def _write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
     part = folder / "scores.part.npz"
-    np.savez_compressed(part, allow_pickle=False, **scores)
+    with open(part, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **scores)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(part, folder / "scores.npz")
 
 
@@ -170,6 +230,13 @@ def rewind(folder: Path, epochs: int) -> list[Record]:
         _write_scores(folder, {cell: table[:epochs] for cell, table in scores.items()})
     write(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     return records
+
+
+def within(folder: Path, name: str) -> Path:
+    """A folder inside another one; ValueError where the name leads elsewhere."""
+    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of a folder in {folder}: give a plain name.")
+    return folder / name
 
 
 def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) -> None:

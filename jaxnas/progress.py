@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -20,7 +21,7 @@ _COLUMNS = "epoch   train loss   acc   valid loss   acc   entropy  skips   image
 class Show(NamedTuple):
     """The two things that a loop has to tell."""
 
-    epoch: Callable[[int], Callable[[int, Any], None]]  # epoch -> (steps done, metrics so far) -> None
+    epoch: Callable[..., Callable[[int, Any], None]]  # (epoch, steps before) -> (more steps, metrics so far) -> None
     row: Callable[[Mapping[str, Any]], None]  # record of a finished epoch -> None
 
 
@@ -70,15 +71,16 @@ def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(
-            lambda epoch: _teller(bar, task, epoch, steps, epochs),
+            lambda epoch, made=0: _teller(bar, task, epoch, steps, epochs, made),
             lambda record: _row(console, bar, task, record, measured),
         )
 
 
-def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int) -> Callable[[int, Any], None]:
+def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int, made: int = 0):
     before = (epoch - 1) * steps
 
-    def tell(done: int, means: Mapping[str, Mapping[str, float]]) -> None:
+    def tell(more: int, means: Mapping[str, Mapping[str, float]]) -> None:
+        done = made + more
         told = f"step {done}/{steps}  " + "  ".join(f"{name} loss {m['loss']:.3f}" for name, m in means.items())
         bar.update(task, completed=before + done, description=f"epoch {epoch}/{epochs}", told=told)
 
@@ -140,7 +142,14 @@ def show_trained(
 
 def warn(console: Console, text: str) -> None:
     """One sentence that should be seen."""
-    console.print(f"[bold yellow]warning:[/bold yellow] {text}", highlight=False, soft_wrap=True)
+    console.print(f"[bold yellow]warning:[/bold yellow] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def show_memory(console: Console, line: str, warning: str) -> None:
+    """What a run needs of the device's memory."""
+    console.print(line, highlight=False, soft_wrap=True)
+    if warning:
+        warn(console, warning)
 
 
 def show_stop(console: Console, epoch: int, answer: int, why: str) -> None:

@@ -102,10 +102,14 @@ def grid(
       score: Result -> larger is better; see `pick_by_validation`, which says what it should be.
       options: of `run`.
 
+    Raises:
+      ValueError: for names that are not those of folders in `out`.
+
     Reference: Zela et al. 2020, arXiv:1909.09656, section 6.2.
     """
     go = partial(_run_in, epochs, space, data, key, options)
-    results = {name: go(row, Path(out) / name, {"row": name}) for name, row in rows.items()}
+    folders = {name: folder.within(Path(out), name) for name in rows}
+    results = {name: go(row, folders[name], {"row": name}) for name, row in rows.items()}
     scores = {name: (score or _one_shot)(result) for name, result in results.items()}
     best = max(scores, key=scores.__getitem__)
     return Picked(best, results[best], scores)

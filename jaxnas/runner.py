@@ -14,14 +14,16 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, progress
+from jaxnas import checkpoint, folder, interruption, memory, progress
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
+from jaxnas.interruption import Interrupted, Left, Part, rest
 from jaxnas.record import describe, environment, measures, peak_memory
+from jaxnas.recovery import recovered, unfinished
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
@@ -114,6 +116,7 @@ def run(
 
     Raises:
       Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
+      Interrupted: a signal (Ctrl-C, SIGTERM) came during an epoch; the state is on disk, inside the epoch.
       ValueError: data that do not fit the space, or another configuration than that of the run to resume.
       OSError: a folder in use, not writable, or full; says what to do.
     """
@@ -127,8 +130,15 @@ def run(
         config["measured_every"] = watch.every
     with folder.explained(out):
         (folder.check_same if resume else folder.claim)(out, config)
-        records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
-    job = _Job(out, console, on_device(data.train, data.valid), batch, stop, watch, kept, key)
+    with folder.held(out):
+        records = recovered(out, console) if resume else []
+        job = _Job(out, console, on_device(data.train, data.valid), batch, stop, watch, kept, key)
+        return _searched(job, stages, space, augment, finish, config, records, began)
+
+
+def _searched(job: _Job, stages, space: Space, augment: Augment, finish: Finish, config, records, began) -> Result:
+    """All stages that are left, and what comes behind them; `records` grows."""
+    out, key, console = job.out, job.key, job.console
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
     before, scores, last = seconds["run"], None, len(stages) - 1
     for index, stage in enumerate(stages):
@@ -138,8 +148,8 @@ def run(
             scores = _scores_after(out, folder.answer(mine)["epoch"])
             continue
         search = bind(stage.strategy, space, augment=augment)
-        compiled, state = _prepare(job, search, index, mine, seconds)
-        state = _run_stage(job, search, compiled, state, stage, index, records, seconds)
+        compiled, start = _prepare(job, search, index, mine, len(records), seconds)
+        state = _run_stage(job, search, compiled, start, stage, index, records, seconds)
         scores = _scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
     genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
     if "stopped" not in records[-1]:
@@ -149,69 +159,86 @@ def run(
         pictures = folder.draw(out, space, records, genotype)
         seconds["total"] = before + time.perf_counter() - began
         summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
-        memory = {**(compiled.program.memory_bytes if compiled.program else {}), "peak": peak_memory()}
-        summary |= {"answer": folder.answer(records), "seconds": seconds, "memory_bytes": memory}
+        used = {**(compiled.program.memory_bytes if compiled.program else {}), "peak": peak_memory()}
+        summary |= {"answer": folder.answer(records), "seconds": seconds, "memory_bytes": used}
         if compiled.program or not (out / "result.json").exists():
             folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
+    interruption.forget(out)
     progress.show_end(console, out, genotype, seconds, pictures)
     verdict = Verdict(**records[-1]["stopped"]) if "stopped" in records[-1] else None
     return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)
 
 
-def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds) -> tuple[_Compiled, SearchState]:
-    """The compiled epoch and measure, and the state to start from: drawn, or as it was saved."""
+def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: int, seconds):
+    """The compiled epoch and measure, and where to start: a state drawn, as it was saved, or inside an epoch."""
     with progress.waiting(job.console, "compiling the search step (once; the next start finds it in the cache)"):
-        began = time.perf_counter()
-        if mine:
-            like = jax.eval_shape(search.init, job.key)
-            state = checkpoint.restore(job.out / "checkpoints", mine[-1]["epoch"], like)
-        else:
-            init = jax.jit(search.init).lower(job.key).compile(compiler_options=QUICK)
-            state = init(jax.random.fold_in(job.key, index))
+        began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)
         if mine and mine[-1]["stage_ended"]:
-            return _Compiled(None, None, ()), state
-        compiled = _Compiled(compile_epoch(search, job.data, job.batch), None, ())
+            return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
+        program = compile_epoch(search, job.data, job.batch)
+        compiled = _Compiled(program, None, ())
         if job.watch:
             found = compile_measure(job.watch.measure(search), search, job.data, job.batch)
-            compiled = _Compiled(compiled.program, *found)
+            compiled = _Compiled(program, *found)
+        start = unfinished(job.out, job.console, epochs, program.steps, like)
+        if start is None and mine:
+            start = checkpoint.restore(job.out / "checkpoints", epochs, like)
+        elif start is None:
+            init = jax.jit(search.init).lower(job.key).compile(compiler_options=QUICK)
+            start = init(jax.random.fold_in(job.key, index))
         seconds["compile"] += time.perf_counter() - began
-    return compiled, state
+    needed, room = memory.need(program.memory_bytes, job.data), memory.room(jax.devices()[0])
+    progress.show_memory(job.console, *memory.told(needed, room, job.batch))
+    return compiled, start
 
 
-def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int, records: list[Record], seconds):
-    """Runs what is left of a stage; `records` and `seconds` grow."""
+def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int, records: list[Record], seconds):
+    """Runs what is left of a stage, from a state or a part of an epoch; `records` and `seconds` grow."""
     mine = [record for record in records if record["stage"] == index]
-    done, ended, program = len(mine), False, compiled.program
+    part = start if isinstance(start, Part) else None
+    done, ended, program, state = len(mine), False, compiled.program, part.state if part else start
     if program is None:
         return state
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
-    with progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show:
+    with (
+        folder.explained(job.out),
+        checkpoint.saving(job.out / "checkpoints", job.kept) as save,
+        interruption.listening() as asked,
+        progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show,
+    ):
         while not ended:
             epoch, began = len(records) + 1, time.perf_counter()
-            key_epoch, tell = jax.random.fold_in(key_order, done), show.epoch(done + 1)
+            key_epoch, tell = jax.random.fold_in(key_order, done), show.epoch(done + 1, part.done if part else 0)
             try:
-                state, means = run_epoch(program, state, job.data, key_epoch, tell)
+                state, means = run_epoch(rest(program, part, asked), state, job.data, key_epoch, tell)
             except Diverged as error:
                 raise Diverged(_last_words(error, job.out, epoch)) from None
+            except Left as left:
+                interruption.keep(job.out, epoch - 1, program.steps, left.part)
+                told = f"in epoch {epoch}, after {left.part.done} of {program.steps} steps"
+                raise Interrupted(asked(), f"stopped {told}") from None
             done += 1
             elapsed = time.perf_counter() - began
             seconds["run"] += elapsed
             scores, genotype = jax.device_get(search.scores(state)), search.genotype(state)
             record: Record = {"epoch": epoch, "stage": index, "step": int(state.bilevel.step)}
             record |= measures(means, scores, genotype) | {"seconds": elapsed}
-            record["images_per_second"] = program.steps * job.batch * len(means) / elapsed
+            steps = program.steps - (part.done if part else 0)
+            record["images_per_second"] = steps * job.batch * len(means) / elapsed
             record["genotype"] = json.loads(to_json(genotype))
             if compiled.measure and ((done - 1) % job.watch.every == 0 or done == stage.epochs):
                 found = jax.device_get(compiled.measure(state, job.data, key_epoch))
                 record["measured"] = {name: float(value) for name, value in found.items()}
             mine.append(record)
             ended = _judge(job, mine, done == stage.epochs)
-            with folder.explained(job.out):
-                folder.append(job.out, record, scores)
-                checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
+            folder.append(job.out, record, scores)
+            save(epoch, state)
+            part = None
             records.append(record)
             show.row(record)
             _tell(job, mine)
+            if asked():
+                raise Interrupted(asked(), f"stopped after epoch {epoch}")
     return state
 
 

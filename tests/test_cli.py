@@ -1,6 +1,7 @@
 """The command line as a person meets it: what helps, what it prints, and what it says to nonsense."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from jaxnas import cli
 from jaxnas.cli import app
+from jaxnas.interruption import Interrupted
 from jaxnas.names import SPACES, STRATEGIES
 from jaxnas.strategies.mixing import broadcast
 
@@ -105,6 +107,18 @@ def test_nonsense_is_answered_in_one_sentence(args, text, tmp_path):
 def test_labels_outside_the_classes(stray_labels, tmp_path):
     done = jaxnas("search", "--dataset", stray_labels, cwd=tmp_path)
     assert done.returncode == 1 and "-3" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_the_exit_status_and_how_to_go_on_is_told(number, status, monkeypatch, tmp_path):
+    def run(*args, **options):
+        raise Interrupted(number, "stopped in epoch 3, after 2 of 9 steps")
+
+    monkeypatch.setattr(cli, "run", run)
+    done = CliRunner().invoke(app, ["search", "--smoke", "--out", str(tmp_path / "[b]")], env={"COLUMNS": "300"})
+    assert done.exit_code == status
+    assert "stopped in epoch 3, after 2 of 9 steps; nothing is lost" in done.output
+    assert f"--out {tmp_path / '[b]'} --resume" in done.output
 
 
 def test_rows_know_what_a_tabulated_space_needs():

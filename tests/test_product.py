@@ -93,12 +93,13 @@ PAIRS = [  # the dearest hypergradient, the last one, with the first relaxation 
 def toy(space, mixing):
     """A cell of each type in a row; operation o on edge e is x -> sin(w_eo x), nothing has strides."""
     source, target = np.array(space.edges).T
+    channels = space.image[-1]
 
     def init(key):
         key_edges, key_head = jax.random.split(key)
-        width = mixing.width(4)
+        width = mixing.width(channels)
         edges = jax.random.normal(key_edges, (len(space.cells), len(space.edges), len(space.ops), width))
-        return {"edges": edges, "head": jax.random.normal(key_head, (4, space.classes))}
+        return {"edges": edges, "head": jax.random.normal(key_head, (channels, space.classes))}
 
     def cell(x, weights, gates, key, step):
         def edge(states, row):

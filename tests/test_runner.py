@@ -1,9 +1,11 @@
 """A whole run: what it writes, that it repeats and resumes, and what it says when something is wrong."""
 
+import contextlib
 import errno
 import io
 import json
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -119,17 +121,23 @@ def test_a_stopped_run_resumes_to_the_same_end(result, tmp_path):
 
 def test_a_record_without_its_checkpoint_is_forgotten(result, tmp_path, monkeypatch):
     """A crash between the two: the epoch is run again."""
-    save = checkpoint.save
+    saving = checkpoint.saving
 
-    def crash(where, number, state, **options):
-        if number == 2:
-            raise RuntimeError("power cut")
-        save(where, number, state, **options)
+    @contextlib.contextmanager
+    def crash(where, kept):
+        with saving(where, kept) as save:
 
-    monkeypatch.setattr(checkpoint, "save", crash)
+            def until_two(number, state):
+                if number == 2:
+                    raise RuntimeError("power cut")
+                save(number, state)
+
+            yield until_two
+
+    monkeypatch.setattr(checkpoint, "saving", crash)
     with pytest.raises(RuntimeError, match="power cut"):
         search_in(tmp_path / "b")
-    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "saving", saving)
     with open(tmp_path / "b" / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 3, "st')  # and half a line
     assert len(folder.read_records(tmp_path / "b")) == 2
@@ -177,6 +185,7 @@ def test_a_rule_ends_a_run_and_names_the_answer(tmp_path):
         {"at": 9.0, "first": 1.0},
         None,
     ]
+    assert re.search(r"memory: .* \(a step .*, images .*, state .*\)", console.file.getvalue())
     assert "stopped after epoch 4: enough; the answer is the genotype of epoch 3." in console.file.getvalue()
     assert len([p for p in (tmp_path / "b" / "checkpoints").iterdir() if p.name.isdigit()]) == 3
     again = search_in(tmp_path / "b", resume=True, **options)

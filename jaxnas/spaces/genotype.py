@@ -8,7 +8,6 @@ notation and in NAS-Bench-201's; it knows no alpha, no arrays, no networks, and 
 import ast
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from numbers import Integral
@@ -16,6 +15,7 @@ from reprlib import repr as short
 from typing import Any, NamedTuple
 
 CELLS = ("normal", "reduce")  # what the papers' notation holds
+LONGEST = 50_000  # characters in the papers' notation: longer text would keep the parser busy for seconds
 
 
 class Choice(NamedTuple):
@@ -234,7 +234,7 @@ def from_darts(text: str, space: str = "darts") -> Genotype:
 
 def _keywords(text: str) -> list[ast.keyword]:
     """The keywords of `Genotype(name=..., ...)`, alone or assigned to a plain name."""
-    match ast.parse(text.strip()).body:
+    match ast.parse(text.strip() if len(text) < LONGEST else "").body:
         case [ast.Expr(call)] | [ast.Assign([ast.Name()], call)]:
             match call:
                 case ast.Call(ast.Name("Genotype"), [], [_, _, _, _] as keywords):
@@ -283,10 +283,10 @@ def from_nas_bench_201(text: str) -> Genotype:
     """
     rows, nodes = [], text.strip().split("+")
     for target, node in enumerate(nodes, start=1):
-        pairs = re.findall(r"([^|~\s]+)~([0-9]+)\|", node)
-        if node != "|" + "".join(f"{op}~{i}|" for i, (op, _) in enumerate(pairs)) or len(pairs) != target:
+        ops = [part.partition("~")[0] for part in node[1:].split("|")[:target]]
+        if node != "|" + "".join(f"{op}~{i}|" for i, op in enumerate(ops)) or any(op.split() != [op] for op in ops):
             raise ValueError(f"node {target}, {short(node)}: expected |op~0|op~1|..., every earlier state.")
-        rows += [(op, source, target) for source, (op, _) in enumerate(pairs)]
+        rows += [(op, source, target) for source, op in enumerate(ops)]
     return genotype("nas_bench_201", {"cell": rows}, {"cell": [len(nodes)]})
 
 
