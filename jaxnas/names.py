@@ -64,7 +64,6 @@ _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS ha
 }
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
-    "darts-frc": SpaceChoice(_fixed(darts), _fixed(darts_network, _AFFINE), *_DARTS[1:]),
     "nas_bench_201": SpaceChoice(
         nas_bench_201, nas_bench_201_network, lambda rule: argmax_edges(), 1, 5, (16, 5), _TABULATED
     ),
@@ -74,6 +73,7 @@ SPACES = {
     "s2": SpaceChoice(s2, *_DARTS),
     "s3": SpaceChoice(s3, *_DARTS),
     "s4": SpaceChoice(s4, *_DARTS),
+    "darts-frc": SpaceChoice(_fixed(darts), _fixed(darts_network, _AFFINE), *_DARTS[1:]),
 }
 STRATEGIES: dict[
     str, Callable[..., Strategy]

@@ -64,6 +64,7 @@ def test_a_search_draw_and_info(tmp_path):
 def test_info_counts_what_the_papers_count():
     shown = CliRunner().invoke(app, ["info", DARTS_V2], env={"COLUMNS": "200"})
     assert shown.exit_code == 0 and "3,349,342" in shown.output and "528,359,040" in shown.output
+    assert shown.output == CliRunner().invoke(app, ["info", "DARTS_V2"], env={"COLUMNS": "200"}).output
     shown = CliRunner().invoke(app, ["info"], env={"COLUMNS": "200"})
     assert "1,930,618" in shown.output and "300,255,744" in shown.output
     shown = CliRunner().invoke(app, ["info", "--space", "nas_bench_201"], env={"COLUMNS": "200"})
@@ -92,6 +93,7 @@ def stray_labels(tmp_path_factory):
         (["search", "--strategy", "darts-es", "--curvature", "0"], "sharp-rise looks at the curvature"),
         (["info", "--side", "30"], "multiples of 4"),
         (["info", "no genotype"], "enotype"),
+        (["info", "darts_v3"], "no published genotype; near it: DARTS_V2, DARTS_V1, "),
         (["draw", "|none~0|", "--out", "x.bmp"], ".png"),
         (["draw", "."], "genotype.json"),
     ],

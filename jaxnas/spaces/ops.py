@@ -8,8 +8,8 @@ Formulas follow the official PyTorch code of DARTS (Liu et al. 2019, arXiv:1806.
 NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326, `cell_operations.py`). Initial values are those of PyTorch:
 uniform in ±1/sqrt(fan_in). Every module computes in the type of its input; statistics in float32 at least.
 
-Deviates: normalisation uses the batch's own statistics and keeps no running averages. All passes of the official
-searches are in train mode, where these play no part.
+Deviates: in a search normalisation uses the batch's own statistics and keeps no running ones. All passes of the
+official searches are in train mode, where these play no part.
 """
 
 from collections.abc import Callable
