@@ -12,6 +12,7 @@ The public names, in the order in which data flows:
     jn.benchmark, jn.tabular, jn.methods   NAS-Bench-201: genotypes looked up; searches on the table
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
     jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
+    jn.fit         trains it from scratch, by jn.recipes           jn.Trained     what that leaves
 """
 
 from jaxnas import augmentation as augmentation
@@ -35,6 +36,7 @@ from jaxnas.epoch import Diverged as Diverged
 from jaxnas.evaluation import benchmark as benchmark
 from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
+from jaxnas.evaluation import recipes as recipes
 from jaxnas.evaluation import methods as methods
 from jaxnas.evaluation import outcomes as outcomes
 from jaxnas.evaluation import report as report
@@ -48,6 +50,7 @@ from jaxnas.evaluation.latency import latencies as latencies
 from jaxnas.evaluation.latency import latency as latency
 from jaxnas.evaluation.official_table import convert as convert
 from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_perturbation
+from jaxnas.evaluation.recipes import Recipe as Recipe
 from jaxnas.evaluation.random_search import pick_shared as pick_shared
 from jaxnas.evaluation.random_search import random_genotype as random_genotype
 from jaxnas.evaluation.random_search import random_search as random_search
@@ -62,6 +65,8 @@ from jaxnas.hypergradient import neumann as neumann
 from jaxnas.hypergradient import through as through
 from jaxnas.hypergradient import two_losses as two_losses
 from jaxnas.hypergradient import unrolled as unrolled
+from jaxnas.retraining import Trained as Trained
+from jaxnas.retraining import fit as fit
 from jaxnas.runner import Result as Result
 from jaxnas.runner import run as run
 from jaxnas.search import Search as Search
