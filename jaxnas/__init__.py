@@ -36,13 +36,14 @@ from jaxnas.epoch import Diverged as Diverged
 from jaxnas.evaluation import benchmark as benchmark
 from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
-from jaxnas.evaluation import recipes as recipes
 from jaxnas.evaluation import methods as methods
 from jaxnas.evaluation import outcomes as outcomes
+from jaxnas.evaluation import recipes as recipes
 from jaxnas.evaluation import report as report
 from jaxnas.evaluation import statistics as statistics
 from jaxnas.evaluation import stopping as stopping
 from jaxnas.evaluation import tabular as tabular
+from jaxnas.evaluation import training as training
 from jaxnas.evaluation.comparison import compare as compare
 from jaxnas.evaluation.diagnostics import Watch as Watch
 from jaxnas.evaluation.latency import counted as counted
@@ -50,10 +51,10 @@ from jaxnas.evaluation.latency import latencies as latencies
 from jaxnas.evaluation.latency import latency as latency
 from jaxnas.evaluation.official_table import convert as convert
 from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_perturbation
-from jaxnas.evaluation.recipes import Recipe as Recipe
 from jaxnas.evaluation.random_search import pick_shared as pick_shared
 from jaxnas.evaluation.random_search import random_genotype as random_genotype
 from jaxnas.evaluation.random_search import random_search as random_search
+from jaxnas.evaluation.recipes import Recipe as Recipe
 from jaxnas.evaluation.shared_weights import one_hot_gates as one_hot_gates
 from jaxnas.evaluation.shared_weights import scorer as scorer
 from jaxnas.hypergradient import Batches as Batches

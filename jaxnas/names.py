@@ -8,8 +8,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation import recipes
+from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.evaluation.tabular import Method

@@ -12,17 +12,21 @@ from conftest import python
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
+from typer.testing import CliRunner
 
 from jaxnas import checkpoint, retraining
+from jaxnas.cli import app
 from jaxnas.data import Batch, Dataset, whole
 from jaxnas.evaluation import recipes, training
+from jaxnas.evaluation.export import unflatten
 from jaxnas.spaces.genotype import read, to_json
 from jaxnas.spaces.nas_bench_201 import nas_bench_201_network
-from jaxnas.spaces.network import Network, Variables
+from jaxnas.spaces.network import Network, Variables, network
 
 SKIPS = read("|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
 SPACE = nas_bench_201_network(2, 1, 3, image=(4, 4, 1))
 RECIPE = replace(recipes.small(epochs=3, batch=8), shift=1)
+SETTINGS = {"label": "skips", "dataset": "bright", "seed": 0, "network": {"depth": 1}}  # depth: cells for each width
 QUIET = Console(quiet=True)
 
 
@@ -162,8 +166,7 @@ def test_the_test_counts_every_image_once(batch):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
-    settings = {"label": "skips", "dataset": "bright", "seed": 0}
-    fit = partial(retraining.fit, SKIPS, SPACE, RECIPE, DATA, jax.random.key(0), settings=settings, console=QUIET)
+    fit = partial(retraining.fit, SKIPS, SPACE, RECIPE, DATA, jax.random.key(0), settings=SETTINGS, console=QUIET)
     return fit(out=out), fit
 
 
@@ -202,7 +205,11 @@ def test_a_killed_retraining_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
     assert fit(out=tmp_path / "run", resume=True).test == trained.test  # over: nothing is trained, nothing rewritten
     assert (tmp_path / "run" / "result.json").read_text() == before
     with pytest.raises(ValueError, match="seed was 0, now 1"):
-        fit(out=tmp_path / "run", resume=True, settings={"label": "skips", "dataset": "bright", "seed": 1})
+        fit(
+            out=tmp_path / "run",
+            resume=True,
+            settings={**SETTINGS, "seed": 1},
+        )
     with pytest.raises(FileExistsError, match="in use"):
         fit(out=tmp_path / "run")
 
@@ -230,33 +237,49 @@ numpy.save(sys.argv[2], logits)
 """
 
 
-def test_evaluate_and_export(run, tmp_path):
-    """A genotype as text, trained for one epoch on 16 digits; then its files give the same logits without jaxnas."""
-    text = "|nor_conv_1x1~0|+|skip_connect~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
-    out = tmp_path / "run"
-    done = python("-m", "jaxnas", "evaluate", text, "--smoke", "--channels", 2, "--label", "mine", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "16 images train, 359 test" in done.stdout and "measured once" in done.stdout
-    result = json.loads((out / "result.json").read_text())
-    assert result["config"]["label"] == "mine" and result["config"]["network"]["depth"] == 1
-    refused = python("-m", "jaxnas", "export", tmp_path, "--out", tmp_path / "files")
-    assert refused.returncode == 1 and "train the genotype first" in refused.stderr
+def jaxnas(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "200"})
 
+
+def test_the_command_line_trains_the_same(run, tmp_path):
+    """The images of the fixture from a file, the same sizes: the same numbers; and what the search had to tell."""
+    trained, _ = run
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "genotype.json").write_text(to_json(SKIPS))
+    told = {"config": {"strategy": "darts", "seed": 7}, "seconds": {"total": 9.0}, "devices": {"kind": "cpu"}}
+    (tmp_path / "found" / "result.json").write_text(json.dumps(told))
+    arrays = {"image": DATA.train.image, "label": DATA.train.label}
+    np.savez(tmp_path / "bright.npz", test_image=DATA.test.image, test_label=DATA.test.label, **arrays)
+    sizes = ("--epochs", 3, "--batch", 8, "--channels", 2, "--depth", 1)
+    data = ("--dataset", "bright.npz", "--data-dir", tmp_path)
+    done = jaxnas("evaluate", tmp_path / "found", *sizes, *data, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "30 images train, 21 test" in done.output and "measured once" in done.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test"] == trained.test and result["config"]["label"] == "darts"
+    assert result["search"] == {"strategy": "darts", "seed": 7, "seconds": 9.0, "devices": {"kind": "cpu"}}
+    assert result["config"]["source"] == str(tmp_path / "found") and result["config"]["recipe"]["epochs"] == 3
+    wrong = jaxnas("evaluate", "DARTS_V2", "--recipe", "cifra")
+    assert wrong.exit_code and "no recipe is called 'cifra'" in str(wrong.exception)
+
+
+def test_an_exported_network_runs_alone(run, tmp_path):
+    """A Python that imports jax and numpy only gives the logits of the network here."""
     pytest.importorskip("flatbuffers", reason="jax.export serialises with it")
-    done = python("-m", "jaxnas", "export", out, "--out", tmp_path / "files")
-    assert done.returncode == 0, done.stderr
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
+    trained, _ = run
+    refused = jaxnas("export", tmp_path, "--out", tmp_path / "files")
+    assert refused.exit_code and "train the genotype first" in str(refused.exception)
+    done = jaxnas("export", trained.folder, "--out", tmp_path / "files")
+    assert done.exit_code == 0, done.output
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
     np.save(tmp_path / "pixels.npy", pixels)
     (tmp_path / "alone.py").write_text(ALONE)
     done = python(tmp_path / "alone.py", tmp_path / "pixels.npy", tmp_path / "logits.npy", cwd=tmp_path / "files")
     assert done.returncode == 0, done.stderr
-    from jaxnas.cli_evaluate import _rebuilt
-    from jaxnas.evaluation.export import unflatten
-
-    told = json.loads((tmp_path / "files" / "metadata.json").read_text())
-    net, (mean, deviation) = _rebuilt(result["config"]), (told["normalisation"][n][0] for n in ("mean", "deviation"))
-    variables = unflatten(dict(np.load(out / "weights.npz")), net)
-    want = net.apply(variables, (jnp.asarray(pixels, jnp.float32) - mean) / deviation)
+    told = json.loads((tmp_path / "files" / "metadata.json").read_text())["normalisation"]
+    images = (jnp.asarray(pixels, jnp.float32) - told["mean"][0]) / told["deviation"][0]
+    net = network(SKIPS, SPACE)
+    want = jax.jit(net.apply)(trained.variables, images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), want, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="arrays of another network"):
         unflatten({}, net)
