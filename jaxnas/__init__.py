@@ -12,6 +12,7 @@ The public names, in the order in which data flows:
     jn.benchmark, jn.tabular, jn.methods   NAS-Bench-201: genotypes looked up; searches on the table
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
     jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
+    jn.fit         trains it from scratch, by jn.recipes           jn.Trained     what that leaves
 """
 
 from jaxnas import augmentation as augmentation
@@ -37,10 +38,12 @@ from jaxnas.evaluation import cost as cost
 from jaxnas.evaluation import diagnostics as diagnostics
 from jaxnas.evaluation import methods as methods
 from jaxnas.evaluation import outcomes as outcomes
+from jaxnas.evaluation import recipes as recipes
 from jaxnas.evaluation import report as report
 from jaxnas.evaluation import statistics as statistics
 from jaxnas.evaluation import stopping as stopping
 from jaxnas.evaluation import tabular as tabular
+from jaxnas.evaluation import training as training
 from jaxnas.evaluation.comparison import compare as compare
 from jaxnas.evaluation.diagnostics import Watch as Watch
 from jaxnas.evaluation.latency import counted as counted
@@ -51,6 +54,7 @@ from jaxnas.evaluation.perturbation import select_by_perturbation as select_by_p
 from jaxnas.evaluation.random_search import pick_shared as pick_shared
 from jaxnas.evaluation.random_search import random_genotype as random_genotype
 from jaxnas.evaluation.random_search import random_search as random_search
+from jaxnas.evaluation.recipes import Recipe as Recipe
 from jaxnas.evaluation.shared_weights import one_hot_gates as one_hot_gates
 from jaxnas.evaluation.shared_weights import scorer as scorer
 from jaxnas.hypergradient import Batches as Batches
@@ -63,6 +67,8 @@ from jaxnas.hypergradient import through as through
 from jaxnas.hypergradient import two_losses as two_losses
 from jaxnas.hypergradient import unrolled as unrolled
 from jaxnas.interruption import Interrupted as Interrupted
+from jaxnas.retraining import Trained as Trained
+from jaxnas.retraining import fit as fit
 from jaxnas.runner import Result as Result
 from jaxnas.runner import run as run
 from jaxnas.search import Search as Search

@@ -1,4 +1,4 @@
-"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare` and `cli_tables`.
+"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare`, `cli_evaluate`, `cli_tables`.
 
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxnas import cli_compare, cli_tables, drawing, folder, table
+from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, table
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.names import SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
@@ -164,6 +164,8 @@ def methods(
 
 app.command()(cli_compare.compare)
 app.command()(cli_compare.ablate)
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.export)
 app.command()(cli_tables.lookup)
 app.command()(cli_tables.tabular)
 

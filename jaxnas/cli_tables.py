@@ -94,7 +94,7 @@ def tabular(
 
 def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: str | None) -> dict[str, Any]:
     """The record of a look-up, as `jaxnas compare` reads it."""
-    run = _searched(Path(source))
+    run = searched(Path(source))
     config = {
         "genotype": json.loads(to_json(genotype)),
         "label": label or run.get("strategy") or "genotype",
@@ -118,12 +118,14 @@ def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: 
     }
 
 
-def _searched(path: Path) -> dict[str, Any]:
+def searched(path: Path) -> dict[str, Any]:
     """What the search that left this folder has to tell; empty where it is no folder of a finished search."""
     try:
         run = json.loads((path / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if run.get("kind", "search") != "search":  # what came out of a search already
+        return run.get("search") or {}
     told = {name: run.get("config", {}).get(name) for name in ("strategy", "seed")}
     return told | {"seconds": run.get("seconds", {}).get("total"), "devices": run.get("devices")}
 

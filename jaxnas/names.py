@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxnas.evaluation import recipes
 from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
@@ -17,6 +18,7 @@ from jaxnas.runner import Finish
 from jaxnas.spaces import published
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.imagenet import darts_imagenet_network
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.nasnet import (
     FixedReduction,
@@ -125,3 +127,33 @@ TABULAR: dict[str, Callable[..., Method]] = {  # searches on a table
     "local": local_search,
     "reinforce": reinforce,
 }
+RECIPES = {
+    "small": recipes.small(),
+    "cifar": recipes.cifar(),
+    "imagenet": recipes.imagenet(),
+    "imagenet-linear": recipes.imagenet_linear(),
+    "nas-bench-201": recipes.nas_bench_201(),
+}
+IMAGENET = "darts-imagenet"  # name of the network that cells of DARTS make on ImageNet
+
+
+class Build(NamedTuple):
+    """The network that a genotype is retrained in."""
+
+    name: str
+    channels: int
+    depth: int
+
+
+def build(space: str, recipe: str, channels: int | None, depth: int | None) -> Build:
+    """The network of a space's genotype for a recipe: the papers' size, a small one for `small`, or as given."""
+    chosen, name = SPACES[space], space
+    width, layers = (8, chosen.depth) if recipe == "small" else chosen.official
+    if recipe.startswith("imagenet") and chosen.network is darts_network:
+        name, (width, layers) = IMAGENET, (48, 14)
+    return Build(name, channels or width, depth or layers)
+
+
+def network_space(name: str) -> Callable[..., Space]:
+    """(channels, depth, classes, image=) -> the space in which a network of that name is built."""
+    return darts_imagenet_network if name == IMAGENET else SPACES[name].network

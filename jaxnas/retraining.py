@@ -5,6 +5,7 @@ Where in the river: around its end. Owns clocks, folders and progress, as `runne
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxnas import augmentation, checkpoint, drawing, folder, progress
 from jaxnas.data import Batch, Dataset, Split, whole
 from jaxnas.epoch import Diverged, Program, run_epoch
 from jaxnas.evaluation.cost import genotype_cost, total
+from jaxnas.evaluation.export import flatten
 from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
 from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
 from jaxnas.folder import Record
@@ -27,6 +29,8 @@ from jaxnas.runner import QUICK
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
 from jaxnas.spaces.space import Space
+
+WEIGHTS = "weights.npz"  # the trained arrays by name, once the training is over
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,8 @@ def fit(
     result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
     result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
     with folder.explained(out):
+        np.savez(out / "weights.part.npz", allow_pickle=False, **flatten(state.variables))
+        os.replace(out / "weights.part.npz", out / WEIGHTS)
         drawing.save(drawing.draw_cells(genotype), out / "cells.png")
         drawing.save(drawing.draw_curves(records), out / "curves.png")
         if not (out / "result.json").exists():  # a run that was over keeps its own

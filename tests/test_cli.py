@@ -20,7 +20,7 @@ def jaxnas(*args, **options):
     return python("-m", "jaxnas", *args, **options)
 
 
-@pytest.mark.parametrize("command", ["", "search", "draw", "info", "compare", "ablate"])
+@pytest.mark.parametrize("command", ["", "search", "draw", "info", "evaluate", "export", "compare", "ablate"])
 def test_help(command):
     shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0 and "Usage" in shown.output

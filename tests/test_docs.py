@@ -1,7 +1,9 @@
 """The code in the documents runs."""
 
+import json
 import re
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,3 +92,17 @@ def test_the_table_of_nas_bench_201(tmp_path, monkeypatch):
     assert row.join is jn.penalty.times
     median, low, high = names["milliseconds"](lambda images: images.sum(), jnp.ones((1, 4, 4, 3)))
     assert low <= median <= high
+
+
+def test_retraining(tmp_path):
+    """With the smallest network of the space, skips everywhere, and few images; the recipe is shortened."""
+    names = {}
+    for block in blocks("docs/evaluation.md"):
+        exec(compile(block.replace("(36, 20,", "(2, 3,"), "docs/evaluation.md", "exec"), names)
+    jn, digits = names["jn"], names["jn"].data.load("digits")
+    few = replace(digits, train=jn.Batch(*(leaf[:16] for leaf in digits.train)))
+    recipe = replace(names["recipe"], epochs=1, batch=8, auxiliary=0.0)
+    cell = [("skip_connect", 0, node) for node in (2, 3, 4, 5)]
+    skips = jn.genotype.genotype("darts", {"normal": cell, "reduce": cell}, dict.fromkeys(("normal", "reduce"), (2, 5)))
+    assert 0 <= names["retrain"](skips, few, recipe, tmp_path / "run") <= 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["recipe"]["drop_path"] == 0.3

@@ -1,0 +1,154 @@
+"""The command line: `jaxnas evaluate | export`.
+
+Where in the river: the outermost shore, beside `cli`.
+"""
+
+import errno
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from rich.console import Console
+
+from jaxnas import augmentation, folder
+from jaxnas import data as data_sets
+from jaxnas.cli_tables import searched
+from jaxnas.evaluation import export as exporting
+from jaxnas.evaluation.cost import genotype_cost, total
+from jaxnas.evaluation.recipes import changed, fitted
+from jaxnas.names import PUBLISHED, RECIPES, SPACES, build, network_space
+from jaxnas.planning import genotype_of, named
+from jaxnas.retraining import WEIGHTS, fit
+from jaxnas.spaces.genotype import from_json
+from jaxnas.spaces.network import Network, network
+
+_WHAT = "A search's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
+_RECIPE = f"How to train: {', '.join(RECIPES)}; small is for a CPU, the others are the papers'."
+_DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
+_SIZE = "the papers' unless given, for the recipe small a small one."
+_VALID = "Part of the training images that is held back and measured after each epoch; the official recipes have none."
+_LABEL = "Name of the method in comparisons; the search's or the published genotype's unless given."
+
+
+def evaluate(
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT)],
+    recipe: Annotated[str, typer.Option(help=_RECIPE)] = "small",
+    dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's unless given.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch; the recipe's unless given.")] = None,
+    channels: Annotated[int | None, typer.Option(help=f"Width of the first cells; {_SIZE}")] = None,
+    depth: Annotated[int | None, typer.Option(help=f"Cells, or cells for each width; {_SIZE}")] = None,
+    fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
+    valid_fraction: Annotated[float, typer.Option(help=_VALID)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only a few steps on 16 images: does it run at all?")] = False,
+) -> None:
+    """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
+    if resume and out is None:
+        raise ValueError("--resume continues the run in a folder: name it with --out.")
+    chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
+    whole = data_sets.load(dataset, data_dir)
+    if smoke:
+        epochs, batch, fraction = 1, 8, min(fraction, 16 / len(whole.train.label))
+    plan = fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole)
+    parts = (
+        data_sets.split(whole, seed=seed, fraction=fraction, valid_fraction=valid_fraction)
+        if valid_fraction
+        else data_sets.whole(whole, seed=seed, fraction=fraction)
+    )
+    image = whole.train.image.shape[1:]
+    named(SPACES, genotype.space, "space")
+    size = build(genotype.space, recipe, channels, depth)
+    space = network_space(size.name)(size.channels, size.depth, whole.classes, image=image)
+    search = searched(Path(what)) if Path(what).is_dir() else None
+    label = label or (what if what in PUBLISHED else (search or {}).get("strategy"))
+    settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
+    console = Console()
+    console.print(
+        f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
+        f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
+        f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
+        f"{jax.devices()[0].device_kind}.",
+        soft_wrap=True,
+    )
+    out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
+    try:
+        fit(
+            genotype,
+            space,
+            plan,
+            parts,
+            jax.random.key(seed),
+            out=out,
+            settings={**settings, "network": size._asdict()},
+            search=search or None,
+            resume=resume,
+            console=console,
+        )
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
+        raise typer.Exit(130) from None
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished jaxnas evaluate.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+) -> None:
+    """Write a trained network as files that run without jaxnas: arrays, StableHLO, what its input and output are."""
+    config, result = _finished(run)
+    net, image = _rebuilt(config), config["network"]["image"]
+    prepare = augmentation.plain(augmentation.Statistics(*(np.array(v) for v in config["normalisation"].values())))
+    with np.load(run / WEIGHTS, allow_pickle=False) as found:
+        arrays = dict(found)
+    program = exporting.portable(net, prepare, arrays, image)
+    with folder.explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise FileExistsError(errno.EEXIST, f"{out} is in use: choose another folder with --out.")
+        np.savez(out / WEIGHTS, allow_pickle=False, **arrays)
+        (out / "network.stablehlo").write_bytes(program)
+        folder.write(out / "metadata.json", json.dumps(_metadata(config, result), indent=2) + "\n")
+        folder.write(out / "README.md", exporting.README.format(height=image[0], width=image[1], channels=image[2]))
+    names = ", ".join(sorted(path.name for path in out.iterdir()))
+    Console().print(f"written in [bold]{out}[/bold]: {names}", highlight=False, soft_wrap=True)
+
+
+def _source(what: str) -> str | None:
+    """A path or a published name; nothing for a genotype's text."""
+    return what if what in PUBLISHED or (len(what) < 256 and Path(what).exists()) else None
+
+
+def _finished(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = run / "result.json"
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if result.get("kind") != "evaluation":
+        raise ValueError(f"{run} is not the folder of a finished jaxnas evaluate: train the genotype first.")
+    return result["config"], result
+
+
+def _rebuilt(config: dict[str, Any]) -> Network:
+    """The network that a retraining's record describes, without its second head."""
+    genotype, size = from_json(json.dumps(config["genotype"])), config["network"]
+    space = network_space(size["name"])(size["channels"], size["depth"], size["classes"], image=tuple(size["image"]))
+    return network(genotype, space)
+
+
+def _metadata(config: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    height, width, channels = config["network"]["image"]
+    return {
+        "input": {"type": "uint8", "shape": ["images", height, width, channels], "range": [0, 255]},
+        "output": {"type": "float32", "shape": ["images", config["network"]["classes"]], "is": "logits"},
+        "normalisation": {**config["normalisation"], "inside": True},
+        "test": result["test"],
+        "versions": {name: version(name) for name in ("jaxnas", "jax")},
+        "trained": {name: config[name] for name in ("genotype", "dataset", "network", "recipe", "seed", "split")},
+    }
