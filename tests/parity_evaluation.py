@@ -69,9 +69,9 @@ def network_file(z: Tensors, meta: Mapping) -> Iterator[Line]:
 
 
 def gradient_lines(which: str, ours: Mapping[str, np.ndarray], z: Tensors) -> Iterator[Line]:
-    """Every norm, and every sum against the norm times the root of the size."""
-    norms, sums = part(z, f"{which}/gnorm/"), part(z, f"{which}/gsum/")
-    yield equal(f"{which}: names of weights", sorted(ours), sorted(norms))
+    """Every norm, and every sum against the norm times the root of the size; a weight without a norm there has 0."""
+    norms, sums = dict.fromkeys(ours, 0.0) | part(z, f"{which}/gnorm/"), part(z, f"{which}/gsum/")
+    yield equal(f"{which}: names of weights", sorted(ours), sorted({*norms, *part(z, "w/")}))
     whole = np.sqrt(sum(float(norm) ** 2 for norm in norms.values()))
     floor = lambda n: max(float(norms[n]), 1e-6 * whole)  # what the whole gradient resolves
     for what, found, theirs, scale in (
