@@ -5,7 +5,7 @@ Where in the river: around the step. Knows a `Search` and arrays of images; no f
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxnas.data import Batch, epoch_rows, take
 from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, SearchState
 
+State = TypeVar("State")  # of a search, or of a retraining
 PACE = 2.0  # seconds between two looks of the host at a running epoch
 
 
@@ -24,9 +25,9 @@ class Diverged(ArithmeticError):
 
 
 class Program(NamedTuple):
-    """A compiled epoch of a search."""
+    """A compiled epoch, of a search or of a retraining."""
 
-    run: Callable[..., tuple[SearchState, Any, Array]]  # (state, data, key, start, stop) -> (state, sums, bad step)
+    run: Callable[..., tuple[Any, Any, Array]]  # (state, data, key, start, stop) -> (state, sums, bad step)
     steps: int  # in an epoch
     compile_seconds: float
     memory_bytes: dict[str, int]  # of the compiled program: arguments, outputs, temporaries
@@ -100,14 +101,14 @@ def memory_of(compiled) -> dict[str, int]:
 
 
 def run_epoch(
-    program: Program, state: SearchState, data: Batches, key: Array, tell: Callable[[int, Any], None]
-) -> tuple[SearchState, dict[str, dict[str, float]]]:
+    program: Program, state: State, data: Any, key: Array, tell: Callable[[int, Any], None]
+) -> tuple[State, dict[str, dict[str, float]]]:
     """One epoch: the state behind it and the mean of each metric over the moves that were made.
 
     The host looks in about every two seconds, and only to show progress: the numbers do not depend on it.
 
     Args:
-      program: from `compile_epoch`.
+      program: from `compile_epoch`, here or in `evaluation.training`.
       state, data, key: where to start, on what, in which order.
       tell: called with (steps done, metrics so far).
 
