@@ -24,11 +24,11 @@ from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
 from jaxnas.record import describe, environment, measures, peak_memory
 from jaxnas.recovery import recovered, unfinished
+from jaxnas.refusals import check
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.stages import Stage
-from jaxnas.strategies.strategy import Strategy
 
 # weights are drawn once: compile that fast, not to fast code
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -120,7 +120,7 @@ def run(
       ValueError: data that do not fit the space, or another configuration than that of the run to resume.
       OSError: a folder in use, not writable, or full; says what to do.
     """
-    _check(space, data, batch, stages)
+    check(space, data, batch, stages)
     out, console, began = Path(out), console or Console(), time.perf_counter()
     config = {**(settings or {}), **describe(space), "batch": batch, "split": data.digest}
     config["epochs"] = [stage.epochs for stage in stages]
@@ -281,29 +281,3 @@ def _last_words(error: Diverged, out: Path, epoch: int) -> str:
         f"the state after epoch {epoch - 1} is kept in {out / 'checkpoints'}" if epoch > 1 else "no epoch was finished"
     )
     return f"{error}, in epoch {epoch}; {kept}. Look at the images' scale and labels, or lower the learning rate."
-
-
-def _check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
-    first = stages[0].reshape(space, None) if stages else space  # says what does not fit before anything is written
-    for stage in stages:
-        _check_fits(stage.strategy, first)
-    for name, half in (("train", data.train), ("valid", data.valid)):
-        shape = tuple(half.image.shape[1:])
-        if shape != space.image:
-            raise ValueError(
-                f"{name} images are {shape}, the space is built for {space.image}: build it with image={shape}."
-            )
-        if int(half.label.min()) < 0 or int(half.label.max()) >= space.classes:
-            worst = int(half.label.max() if half.label.min() >= 0 else half.label.min())
-            raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
-    if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):
-        raise ValueError(f"batch={batch}, epochs={[stage.epochs for stage in stages]}: all must be at least 1.")
-
-
-def _check_fits(strategy: Strategy, space: Space) -> None:
-    """Partial channels that do not divide, and decodings that look for other cells, say so here."""
-    for layer in space.skeleton:
-        if layer.cell in space.cells:
-            strategy.mixing.width(layer.channels)
-    alpha = strategy.relaxation.init(jax.random.key(0), space)
-    strategy.decode(jax.device_get(strategy.relaxation.mean(alpha, space)), space)

@@ -140,6 +140,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "folder": ("archive", "drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
     "record": ("folder", "spaces.genotype", "spaces.space", "strategies.penalty"),
+    "refusals": ("data", "spaces.space", "stages", "strategies.strategy"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
