@@ -26,7 +26,7 @@ class Diverged(ArithmeticError):
 class Program(NamedTuple):
     """A compiled epoch of a search."""
 
-    run: Callable[..., tuple[SearchState, Any, Array]]  # (state, data, key, start, stop) -> (state, sums, bad step)
+    run: Callable[..., tuple[Any, Any, Array]]  # (state, data, key, start, stop) -> (state, sums, bad step)
     steps: int  # in an epoch
     compile_seconds: float
     memory_bytes: dict[str, int]  # of the compiled program: arguments, outputs, temporaries
@@ -100,8 +100,8 @@ def memory_of(compiled) -> dict[str, int]:
 
 
 def run_epoch(
-    program: Program, state: SearchState, data: Batches, key: Array, tell: Callable[[int, Any], None]
-) -> tuple[SearchState, dict[str, dict[str, float]]]:
+    program: Program, state: Any, data: Any, key: Array, tell: Callable[[int, Any], None]
+) -> tuple[Any, dict[str, dict[str, float]]]:
     """One epoch: the state behind it and the mean of each metric over the moves that were made.
 
     The host looks in about every two seconds, and only to show progress: the numbers do not depend on it.

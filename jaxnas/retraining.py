@@ -162,8 +162,8 @@ def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[st
     """Runs what is left; `records` and `seconds` grow."""
     epochs, program, rate = job.recipe.epochs, job.program, rates(job.recipe)
     with progress.shown_training(job.console, program.steps, epochs) as show:
-        for record in records:
-            show.row(record)
+        for finished in records:
+            show.row(finished)
         for epoch in range(len(records) + 1, epochs + 1):
             began, key = time.perf_counter(), jax.random.fold_in(job.key, epoch)
             try:
