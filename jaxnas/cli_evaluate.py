@@ -102,6 +102,7 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished jaxnas evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX too; needs pip install 'jaxnas[onnx]'.")] = False,
 ) -> None:
     """Write a trained network as files that run without jaxnas: arrays, StableHLO, what its input and output are."""
     config, result = _finished(run)
@@ -109,13 +110,16 @@ def export(
     prepare = augmentation.plain(augmentation.Statistics(*(np.array(v) for v in config["normalisation"].values())))
     with np.load(run / WEIGHTS, allow_pickle=False) as found:
         arrays = dict(found)
-    program = exporting.portable(net, prepare, arrays, image)
+    files = {"network.stablehlo": exporting.portable(net, prepare, arrays, image)}
+    if onnx:
+        files["network.onnx"] = exporting.onnx(net, prepare, arrays, image)
     with folder.explained(out):
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise FileExistsError(errno.EEXIST, f"{out} is in use: choose another folder with --out.")
         np.savez(out / WEIGHTS, allow_pickle=False, **arrays)
-        (out / "network.stablehlo").write_bytes(program)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
         folder.write(out / "metadata.json", json.dumps(_metadata(config, result), indent=2) + "\n")
         folder.write(out / "README.md", exporting.README.format(height=image[0], width=image[1], channels=image[2]))
     names = ", ".join(sorted(path.name for path in out.iterdir()))

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from jaxnas import checkpoint, retraining
 from jaxnas.cli import app
 from jaxnas.data import Batch, Dataset, whole
-from jaxnas.evaluation import recipes, training
-from jaxnas.evaluation.export import unflatten
+from jaxnas.evaluation import export, recipes, training
+from jaxnas.spaces.darts import darts_network
 from jaxnas.spaces.genotype import read, to_json
 from jaxnas.spaces.nas_bench_201 import nas_bench_201_network
 from jaxnas.spaces.network import Network, Variables, network
+from jaxnas.spaces.published import DARTS_V1
 
 SKIPS = read("|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
 SPACE = nas_bench_201_network(2, 1, 3, image=(4, 4, 1))
@@ -282,4 +283,19 @@ def test_an_exported_network_runs_alone(run, tmp_path):
     want = jax.jit(net.apply)(trained.variables, images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), want, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="arrays of another network"):
-        unflatten({}, net)
+        export.unflatten({}, net)
+
+
+def test_onnx_gives_the_same_logits():
+    """With depthwise convolutions, which are primitives of our own, in a scanned row of cells, and five images."""
+    pytest.importorskip("jax2onnx", reason="pip install 'jaxnas[onnx]'")
+    runtime = pytest.importorskip("onnxruntime")
+    net = network(DARTS_V1, darts_network(2, 4, 3, image=(8, 8, 1)))
+    variables = jax.jit(net.init)(jax.random.key(0))
+    prepare = lambda key, x: x.astype(jnp.float32) / 100 - 1
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = export.onnx(net, prepare, export.flatten(variables), (8, 8, 1))
+    session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
+    want = jax.jit(net.apply)(variables, prepare(None, jnp.asarray(images)))
+    np.testing.assert_allclose(session.run(None, {"images": images})[0], want, rtol=1e-4, atol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, export
 
 from jaxnas.augmentation import Transform
+from jaxnas.spaces.depthwise import in_common_operations
 from jaxnas.spaces.network import Network, Variables
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -73,6 +74,25 @@ def portable(
     return bytes(exported.serialize())
 
 
+def onnx(network: Network, prepare: Transform, arrays: Mapping[str, Any], image: Sequence[int]) -> bytes:
+    """The network as an ONNX model: float32 pixels 0..255 [B, H, W, C] -> logits [B, K], the arrays inside.
+
+    Args:
+      network, prepare, arrays, image: as for `portable`.
+
+    Raises:
+      ImportError: where jax2onnx is not installed; says how to install it.
+    """
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise ImportError("ONNX is written by jax2onnx: pip install 'jaxnas[onnx]', or leave out --onnx.") from error
+    apply = function(network, prepare)
+    with in_common_operations():
+        model = to_onnx(lambda images: apply(arrays, images), [("B", *image)], input_names=["images"])
+    return bytes(model.SerializeToString())
+
+
 def _named(variables: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
@@ -83,6 +103,7 @@ README = """# A trained network
 * `weights.npz`: the trained arrays and running statistics, by name.
 * `network.stablehlo`: (arrays by name, uint8 images [any, {height}, {width}, {channels}]) -> logits [any, classes], as
   `jax.export` serialises it. Pixels are normalised inside.
+* `network.onnx`, where it was asked for: float32 pixels 0 to 255 of the same shape -> logits, the arrays inside.
 * `metadata.json`: input, output, normalisation, test accuracy, how it was trained.
 
 With `pip install jax flatbuffers numpy`, and nothing else:

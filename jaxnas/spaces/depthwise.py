@@ -15,7 +15,9 @@ times slower than its parts. Accelerators get `lax.conv_general_dilated` with on
 before [B, H, W, C], which `vmap` makes, are carried along by both.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import partial, reduce
 
 import jax
@@ -41,7 +43,21 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     if kernel.shape[-1] != x.shape[-1]:
         raise ValueError(f"kernel has {kernel.shape[-1]} channels, the images have {x.shape[-1]}.")
     k = kernel.astype(x.dtype)
-    return _convolve.bind(x, k, size=k.shape[0], stride=stride, dilation=dilation)
+    run = _convolve_grouped if _common.get() else _convolve.bind
+    return run(x, k, size=k.shape[0], stride=stride, dilation=dilation)
+
+
+_common = ContextVar("common", default=False)
+
+
+@contextlib.contextmanager
+def in_common_operations() -> Iterator[None]:
+    """What is traced inside has grouped convolutions instead of these primitives, which converters do not know."""
+    token = _common.set(True)
+    try:
+        yield
+    finally:
+        _common.reset(token)
 
 
 _OPTIONS = ("size", "stride", "dilation")
