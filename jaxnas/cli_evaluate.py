@@ -69,6 +69,11 @@ def evaluate(
     named(SPACES, genotype.space, "space")
     size = build(genotype.space, recipe, channels, depth)
     space = network_space(size.name)(size.channels, size.depth, whole.classes, image=image)
+    if plan.auxiliary and space.auxiliary is None:
+        raise ValueError(
+            f"the recipe {recipe} weighs a second head, and networks of {genotype.space} have none: "
+            "choose --recipe nas-bench-201 or small."
+        )
     search = searched(Path(what)) if Path(what).is_dir() else None
     label = label or (what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
