@@ -12,6 +12,7 @@ from typing import Annotated
 import jax
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, table
@@ -208,5 +209,5 @@ def main() -> None:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
-        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
         sys.exit(1)
