@@ -107,7 +107,7 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished jaxnas evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX too; needs pip install 'jaxnas[onnx]'.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX too; needs jax2onnx.")] = False,
 ) -> None:
     """Write a trained network as files that run without jaxnas: arrays, StableHLO, what its input and output are."""
     config, result = _finished(run)
