@@ -8,6 +8,7 @@ The public names, in the order in which data flows:
     jn.bind        strategy + space -> pure functions             jn.run    the loop over epochs
     jn.diagnostics curvature, agreement     jn.stopping           when a run ends, and with what
     jn.robust      searches of several runs
+    jn.parallel    on which devices a run lies
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
 """
 
@@ -15,6 +16,7 @@ from jaxnas import augmentation as augmentation
 from jaxnas import data as data
 from jaxnas import drawing as drawing
 from jaxnas import interop as interop
+from jaxnas import parallel as parallel
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces

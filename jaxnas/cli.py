@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -18,13 +18,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas import augmentation, drawing, folder, table
+from jaxnas import augmentation, drawing, folder, parallel, table
 from jaxnas import data as data_sets
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.random_search import pick_shared
-from jaxnas.names import FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
+from jaxnas.names import DEVICES, FINISH, GROWTH, SHORT, SPACES, STAGES, STOPPED, STOPS, STRATEGIES, SpaceChoice
 from jaxnas.record import environment
 from jaxnas.runner import decoded, run
 from jaxnas.spaces.genotype import Genotype, read
@@ -53,6 +53,11 @@ _STOP = (
 _CURVATURE = (
     "Measure the curvature of the validation loss in alpha every so many epochs; 0 is never, 2 with sharp-rise."
 )
+_DEVICES = (
+    f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
+    "and pmap: each normalises by its own part of the batch."
+)
+_DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 _DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times that."
 
 
@@ -70,6 +75,8 @@ def search(
     stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
+    devices: Annotated[str, typer.Option(help=_DEVICES)] = "mesh",
+    distributed: Annotated[bool, typer.Option("--distributed", help=_DISTRIBUTED)] = False,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -81,13 +88,14 @@ def search(
     """
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
+    placement = _placement(devices, distributed, out)
     chosen, row = _named(SPACES, space, "space"), _named(STRATEGIES, strategy, "strategy")
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = _named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     dataset_full = data_sets.load(dataset, data_dir)
     finish = FINISH.get(strategy, decoded)
     if smoke:
-        epochs, batch, fraction = 1, 4, min(fraction, 16 / len(dataset_full.train.label))
+        epochs, batch, fraction = 1, placement.at_least(4), min(fraction, 16 / len(dataset_full.train.label))
         finish = partial(pick_shared, samples=10) if finish is pick_shared else finish
     row = partial(row, **chosen.settings.get(row, {}))
     parts = data_sets.split(dataset_full, seed=seed, fraction=fraction)
@@ -98,34 +106,46 @@ def search(
     rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
     stages = _stages(strategy, row, spaces, steps, epochs, rate)
     settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
-    console = Console()
+    console = Console(quiet=not parallel.leads())
     console.print(
         f"{strategy} on {dataset}: {len(parts.train.label)} images move the weights, {len(parts.valid.label)} alpha; "
         f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, "
         f"{epochs} epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
-        f"alpha's rate {rate:g}; {_device()}.",
+        f"alpha's rate {rate:g}; {_device(placement.devices)}.",
         soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
+    lost = f"Finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        run(
-            [stage._replace(strategy=_decoding(stage.strategy, chosen)) for stage in stages],
-            spaces[0],
-            parts,
-            jax.random.key(seed),
-            out=out,
-            batch=batch,
-            augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
-            settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
-            stop=rule,
-            watch=watch,
-            finish=finish,
-            resume=resume,
-            console=console,
-        )
+        with parallel.told_when_lost(lost):
+            run(
+                [stage._replace(strategy=_decoding(stage.strategy, chosen)) for stage in stages],
+                spaces[0],
+                parts,
+                jax.random.key(seed),
+                out=out,
+                batch=batch,
+                augment=augmentation.default_augmentation(dataset_full, augmentation.statistics(parts.train)),
+                settings={**settings, "depth": depth, "alpha_rate": rate, "stop": stop},
+                stop=rule,
+                watch=watch,
+                finish=finish,
+                placement=placement,
+                resume=resume,
+                console=console,
+            )
     except KeyboardInterrupt:
         console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
+
+
+def _placement(devices: str, distributed: bool, out: Path | None) -> parallel.Placement:
+    if distributed and out is None:
+        raise ValueError("--distributed needs a folder that all processes see: name it with --out.")
+    place = _named(DEVICES, devices, "placement on devices")
+    if distributed:
+        parallel.join()
+    return place()
 
 
 def _stages(name: str, row: Callable[..., Strategy], spaces: list[Space], steps: int, epochs: int, rate: float):
@@ -231,8 +251,8 @@ def _named(table: dict[str, Any], name: str, kind: str):
     return table[name]
 
 
-def _device() -> str:
-    devices = jax.devices()
+def _device(devices: Sequence[jax.Device] = ()) -> str:
+    devices = devices or jax.devices()
     return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
 
 
@@ -249,7 +269,7 @@ def main() -> None:
     keep_compiled_programs()
     try:
         app()
-    except (ValueError, OSError, Diverged, ImportError) as error:
+    except (ValueError, OSError, Diverged, parallel.Disagreement, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
         text = str(error)

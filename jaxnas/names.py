@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxnas import parallel
 from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
@@ -43,6 +44,12 @@ _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS ha
     algorithms.gdas: {"convention": broadcast},
     algorithms.nasp: {"kept": None},
     algorithms.random_sharing: {"kept": None},
+}
+DEVICES: dict[str, Callable[[], parallel.Placement]] = {
+    "mesh": parallel.mesh,
+    "mesh-local": parallel.mesh_local,
+    "pmap": parallel.pmapped,
+    "one": parallel.one,
 }
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),

@@ -14,14 +14,14 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, progress
+from jaxnas import checkpoint, folder, parallel, progress
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
-from jaxnas.record import describe, environment, measures, peak_memory
+from jaxnas.record import describe, environment, measures, record_answer
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import CellGates, Gates, Space
@@ -47,7 +47,10 @@ class _Job(NamedTuple):
 
     out: Path
     console: Console
-    data: Batches
+    split: Split
+    data: Batches  # as the devices hold it
+    placement: parallel.Placement
+    augment: Augment
     batch: int
     stop: Rule
     watch: Watch | None
@@ -86,6 +89,7 @@ def run(
     watch: Watch | None = None,
     finish: Finish = decoded,
     kept: int = checkpoint.KEPT,
+    placement: parallel.Placement | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -107,6 +111,8 @@ def run(
       finish: how the last state becomes the genotype of a run that no rule ended: decoded from alpha unless given, or
         `pick_shared`, `select_by_perturbation`. The records of the epochs hold what is decoded.
       kept: states kept on disk.
+      placement: where the search runs: `parallel.mesh()` for all devices; on one unless given. Several processes call
+        this with the same arguments and see the same folder; the first of them writes.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -114,6 +120,7 @@ def run(
       Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
       ValueError: data that do not fit the space, or another configuration than that of the run to resume.
       OSError: a folder in use, not writable, or full; says what to do.
+      Disagreement: alpha is not the same on all devices after an epoch.
     """
     _check(space, data, batch, stages)
     out, console, began = Path(out), console or Console(), time.perf_counter()
@@ -124,9 +131,10 @@ def run(
     if watch:
         config["measured_every"] = watch.every
     with folder.explained(out):
-        (folder.check_same if resume else folder.claim)(out, config)
-        records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
-    job = _Job(out, console, on_device(data.train, data.valid), batch, stop, watch, kept, key)
+        records = _opened(out, config, resume)
+    placement = placement or parallel.one()
+    images = Batches(placement.images(data.train), placement.images(data.valid))
+    job = _Job(out, console, data, images, placement, augment, batch, stop, watch, kept, key)
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
     before, scores, last = seconds["run"], None, len(stages) - 1
     for index, stage in enumerate(stages):
@@ -142,18 +150,34 @@ def run(
     genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
     if "stopped" not in records[-1]:
         genotype = _finished(job, search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
-    with folder.explained(out):
-        folder.write(out / "genotype.json", to_json(genotype) + "\n")
-        pictures = folder.draw(out, space, records, genotype)
-        seconds["total"] = before + time.perf_counter() - began
-        summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
-        memory = {**(compiled.program.memory_bytes if compiled.program else {}), "peak": peak_memory()}
-        summary |= {"answer": folder.answer(records), "seconds": seconds, "memory_bytes": memory}
-        if compiled.program or not (out / "result.json").exists():
-            folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
-    progress.show_end(console, out, genotype, seconds, pictures)
+    seconds["total"] = before + time.perf_counter() - began
+    if parallel.leads():
+        with folder.explained(out):
+            told = {"config": config, "seconds": seconds, **environment(len(placement.devices), placement.name)}
+            pictures = record_answer(out, space, records, genotype, told, compiled.program)
+        progress.show_end(console, out, genotype, seconds, pictures)
+    parallel.wait("the run is written")
     verdict = Verdict(**records[-1]["stopped"]) if "stopped" in records[-1] else None
     return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)
+
+
+def _opened(out: Path, config: Mapping[str, Any], resume: bool) -> list[Record]:
+    """The records of a run so far; its folder is ours. One process writes, all read."""
+    if parallel.leads():
+        (folder.check_same if resume else folder.claim)(out, config)
+    parallel.wait("the folder is taken")
+    if not resume:
+        return []
+    last = checkpoint.latest(out / "checkpoints") or 0
+    if parallel.leads():
+        folder.rewind(out, last)
+    parallel.wait("the records are there")
+    return folder.read_records(out)
+
+
+def _on_one_device(job: _Job) -> Batches:
+    """All images, for what runs outside the step."""
+    return job.data if len(job.placement.devices) == 1 else on_device(job.split.train, job.split.valid)
 
 
 def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds) -> tuple[_Compiled, SearchState]:
@@ -168,9 +192,11 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds)
             state = init(jax.random.fold_in(job.key, index))
         if mine and mine[-1]["stage_ended"]:
             return _Compiled(None, None, ()), state
-        compiled = _Compiled(compile_epoch(search, job.data, job.batch), None, ())
+        mapped = bind(search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
+        sizes = (len(job.split.train.label), len(job.split.valid.label))
+        compiled = _Compiled(compile_epoch(mapped, job.data, job.batch, job.placement, sizes), None, ())
         if job.watch:
-            found = compile_measure(job.watch.measure(search), search, job.data, job.batch)
+            found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
             compiled = _Compiled(compiled.program, *found)
         seconds["compile"] += time.perf_counter() - began
     return compiled, state
@@ -178,44 +204,49 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], seconds)
 
 def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int, records: list[Record], seconds):
     """Runs what is left of a stage; `records` and `seconds` grow."""
+    spread, single = job.placement.spread, job.placement.single
     mine = [record for record in records if record["stage"] == index]
     done, ended, program = len(mine), False, compiled.program
     if program is None:
         return state
+    state = spread(state)
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
     with progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show:
         while not ended:
             epoch, began = len(records) + 1, time.perf_counter()
             key_epoch, tell = jax.random.fold_in(key_order, done), show.epoch(done + 1)
             try:
-                state, means = run_epoch(program, state, job.data, key_epoch, tell)
+                state, means = run_epoch(program, state, job.data, spread(key_epoch), tell)
             except Diverged as error:
                 raise Diverged(_last_words(error, job.out, epoch)) from None
-            done += 1
+            parallel.check_copies(state.bilevel.alpha, f"alpha after epoch {epoch}")
+            done, here = done + 1, single(state)
             elapsed = time.perf_counter() - began
             seconds["run"] += elapsed
-            scores, genotype = jax.device_get(search.scores(state)), search.genotype(state)
-            record: Record = {"epoch": epoch, "stage": index, "step": int(state.bilevel.step)}
+            scores, genotype = jax.device_get(search.scores(here)), search.genotype(here)
+            record: Record = {"epoch": epoch, "stage": index, "step": int(here.bilevel.step)}
             record |= measures(means, scores, genotype) | {"seconds": elapsed}
             record["images_per_second"] = program.steps * job.batch * len(means) / elapsed
             record["genotype"] = json.loads(to_json(genotype))
             if compiled.measure and ((done - 1) % job.watch.every == 0 or done == stage.epochs):
-                found = jax.device_get(compiled.measure(state, job.data, key_epoch))
+                found = jax.device_get(compiled.measure(here, _on_one_device(job), key_epoch))
                 record["measured"] = {name: float(value) for name, value in found.items()}
             mine.append(record)
             ended = _judge(job, mine, done == stage.epochs)
             with folder.explained(job.out):
-                folder.append(job.out, record, scores)
-                checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
+                if parallel.leads():
+                    folder.append(job.out, record, scores)
+                checkpoint.save(job.out / "checkpoints", epoch, parallel.on_host(here), kept=job.kept)
+            parallel.wait("an epoch is on disk")
             records.append(record)
             show.row(record)
             _tell(job, mine)
-    return state
+    return single(state)
 
 
 def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
     began = time.perf_counter()
-    genotype = finish(search, state, job.data, key, job.batch)
+    genotype = finish(search, state, _on_one_device(job), key, job.batch)
     seconds["run"] += time.perf_counter() - began
     return genotype
 
