@@ -78,7 +78,8 @@ def ended(make, count, solver, gates, normed, augment):
     placement = make(jax.devices()[:count])
     strategy = darts(9).replace(solver=SOLVERS[solver], relaxation=GATES[gates])
     search = bind(strategy, SPACE, model=small(normed), augment=augment, axis_name=placement.axis_name)
-    data = Batches(placement.images(DATA.train), placement.images(DATA.valid))
+    whole = jnp.result_type(int)  # int64 in float64
+    data = Batches(*(placement.images(half._replace(label=half.label.astype(whole))) for half in DATA[:2]))
     program = compile_epoch(search, data, 8, placement, SIZES)
     state = placement.spread(jax.jit(search.init)(jax.random.key(0)))
     key = placement.spread(jax.random.key(1))
