@@ -5,7 +5,6 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -276,4 +275,4 @@ def main() -> None:
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
         Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {text}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        parallel.leave(1)
