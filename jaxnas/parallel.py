@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax import Array, lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
@@ -32,6 +33,8 @@ from jaxnas.data import Batch, take
 
 DATA = "data"  # the axis along which images are dealt out
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
+
+PATIENCE = 3600  # seconds that a process waits for others which compile, or write
 
 
 class Placement(NamedTuple):
@@ -75,8 +78,7 @@ def one() -> Placement:
 def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
     """One program over a mesh, with the statistics of whole batches; `one` where there is one device.
 
-    Args:
-      devices: all of all processes unless given.
+    Takes all devices of all processes unless given others.
     """
     found = _given(devices)
     if len(found) == 1:
@@ -101,8 +103,9 @@ def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
 
     def compiled(run, state, images, *rest):
         specs = (P(), P(DATA), *(P() for _ in rest))
+        shardings = tuple(NamedSharding(grid, spec) for spec in specs)
         mapped = jax.shard_map(run, mesh=grid, in_specs=specs, out_specs=P(), check_vma=False)
-        return jax.jit(mapped, donate_argnums=0).lower(_on(whole, state), images, *_on(whole, rest)).compile()
+        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile()
 
     images, spread = partial(_deal, split), partial(_spread, whole)
     return Placement("mesh-local", found, DATA, images, _collect, compiled, spread, _first)
@@ -195,10 +198,6 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def _on(sharding: NamedSharding, tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
 # ----------------------------------------------------------------------------------------------- agreement
 
 
@@ -273,9 +272,10 @@ def agreed(number: int) -> int:
 
 
 def wait(where: str) -> None:
-    """Returns when all processes are there."""
+    """Returns when all processes are there; they may take long, where a collective gives up after half a minute."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(where)
+        everyone = set(range(jax.process_count()))
+        ocp.multihost.sync_global_processes(where, timeout=PATIENCE, processes=everyone)
 
 
 def leave(status: int) -> NoReturn:

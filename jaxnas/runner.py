@@ -133,7 +133,7 @@ def run(
     with folder.explained(out):
         records = _opened(out, config, resume)
     placement = placement or parallel.one()
-    images = Batches(placement.images(data.train), placement.images(data.valid))
+    images = Batches(*map(placement.images, data[:2]))
     job = _Job(out, console, data, images, placement, augment, batch, stop, watch, kept, key)
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
     before, scores, last = seconds["run"], None, len(stages) - 1
@@ -175,8 +175,7 @@ def _opened(out: Path, config: Mapping[str, Any], resume: bool) -> list[Record]:
     return folder.read_records(out)
 
 
-def _on_one_device(job: _Job) -> Batches:
-    """All images, for what runs outside the step."""
+def _on_one_device(job: _Job) -> Batches:  # for what runs outside the step
     return job.data if len(job.placement.devices) == 1 else on_device(job.split.train, job.split.valid)
 
 
@@ -209,6 +208,7 @@ def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int
     done, ended, program = len(mine), False, compiled.program
     if program is None:
         return state
+    parallel.wait(f"stage {index} is compiled")
     state = spread(state)
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
     with progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show:
@@ -237,7 +237,7 @@ def _run_stage(job, search, compiled: _Compiled, state, stage: Stage, index: int
                 if parallel.leads():
                     folder.append(job.out, record, scores)
                 checkpoint.save(job.out / "checkpoints", epoch, parallel.on_host(here), kept=job.kept)
-            parallel.wait("an epoch is on disk")
+            parallel.wait(f"epoch {epoch} is on disk")
             records.append(record)
             show.row(record)
             _tell(job, mine)
