@@ -76,10 +76,7 @@ def one() -> Placement:
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
-    """One program over a mesh, with the statistics of whole batches; `one` where there is one device.
-
-    Takes all devices of all processes unless given others.
-    """
+    """One program over a mesh (all devices unless given), with the statistics of whole batches; `one` on one device."""
     found = _given(devices)
     if len(found) == 1:
         return one()._replace(devices=found)
@@ -299,7 +296,5 @@ def told_when_lost(advice: str) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        first = str(error).splitlines()[0][:200]
-        raise ConnectionError(
-            f"another process of this search ended or cannot be reached ({first}). {advice}"
-        ) from error
+        why = str(error).splitlines()[0][:200]
+        raise ConnectionError(f"another process of this search ended or is out of reach ({why}). {advice}") from error

@@ -128,7 +128,6 @@ def test_a_mesh_of_two_or_eight(solver, gates, x64):
 
 
 def check_averages(solver, gates, makes):
-    """Gradients and what is reported of alpha's move; norms of gradients are means of the parts' norms."""
     one = ended(parallel.mesh, 1, solver, gates, False, scaled)
     for make, count in makes:
         other = ended(make, count, solver, gates, False, scaled)
