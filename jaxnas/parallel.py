@@ -34,6 +34,7 @@ from jaxnas.data import Batch, take
 DATA = "data"  # the axis along which images are dealt out
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
 
+LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
 PATIENCE = 3600  # seconds that a process waits for others which compile, or write
 
 
@@ -119,8 +120,7 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
     found = _given(devices)
     if len(found) == 1:
         return one()._replace(devices=found)
-    _, _, split = _grid(found)
-    count = len(found)
+    (_, _, split), count = _grid(found), len(found)
 
     def images(batch: Batch) -> Batch:
         return Batch(*(_place(split, _padded(x, count).reshape(count, -1, *x.shape[1:])) for x in batch))
@@ -293,8 +293,8 @@ def told_when_lost(advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # gathers fail with a ValueError, which has their status
+        if jax.process_count() == 1 or not str(error).startswith(LOST):
             raise
         why = str(error).splitlines()[0][:200]
         raise ConnectionError(f"another process of this search ended or is out of reach ({why}). {advice}") from error
