@@ -144,8 +144,15 @@ def _fault(folder: Path, epoch: int) -> str:
 
 
 def _manager(folder: Path, kept: int | None = None, writes: bool = False) -> ocp.CheckpointManager:
+    alone: dict[str, Any] = {}
+    if jax.process_count() > 1:  # one of them writes, each reads: orbax waits for no other
+        me = jax.process_index()
+        whom = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+        )
+        alone = {"multiprocessing_options": whom, "create": False}
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=kept, enable_async_checkpointing=writes, cleanup_tmp_directories=writes
+        max_to_keep=kept, enable_async_checkpointing=writes, cleanup_tmp_directories=writes, **alone
     )
     return ocp.CheckpointManager(Path(folder).absolute(), options=options)
 

@@ -4,8 +4,8 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
 import os
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, table
+from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, parallel, table
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.names import SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
-from jaxnas.planning import carry_out, genotype_of, named, plan
+from jaxnas.names import DEVICES, SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
+from jaxnas.planning import carry_out, genotype_of, named, placed, plan
 from jaxnas.record import environment
 from jaxnas.runner import run
 from jaxnas.spaces.genotype import Genotype
@@ -51,6 +51,11 @@ _SAMPLES = (
     f"Genotypes that random-sharing scores with its weights: one for each {SAMPLES[2]} steps of the search unless "
     f"given, {SAMPLES[0]} to {SAMPLES[1]:,}."
 )
+_DEVICES = (
+    f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
+    "and pmap: each normalises by its own part of the batch."
+)
+_DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 _DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 
 
@@ -69,6 +74,8 @@ def search(
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
     samples: Annotated[int | None, typer.Option(min=1, help=_SAMPLES)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
+    devices: Annotated[str, typer.Option(help=_DEVICES)] = "mesh",
+    distributed: Annotated[bool, typer.Option("--distributed", help=_DISTRIBUTED)] = False,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -80,6 +87,7 @@ def search(
     """
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
+    placement = placed(devices, distributed, out)
     planned = plan(
         strategy,
         space,
@@ -96,16 +104,20 @@ def search(
         fraction=fraction,
         seed=seed,
         smoke=smoke,
+        placement=placement,
     )
-    console = Console()
-    console.print(f"{planned.told}; {_device()}.", soft_wrap=True)
+    console = Console(quiet=not parallel.leads())
+    console.print(f"{planned.told}; {_device(placement.devices)}.", soft_wrap=True)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
+    lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        carry_out(planned, run, out=out, resume=resume, console=console)
+        with parallel.told_when_lost(lost):
+            carry_out(planned, run, out=out, resume=resume, console=console)
     except KeyboardInterrupt as error:
-        told = f"{str(error) or 'stopped'}; nothing is lost: repeat the command with --out {out} --resume to go on."
+        told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
+        told = f"{str(error) or 'stopped'}; {lost if distributed else told}"
         console.print(f"\n{escape(told)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(128 + getattr(error, "signal", 2)) from None
+        parallel.leave(128 + getattr(error, "signal", 2))
 
 
 @app.command()
@@ -186,8 +198,8 @@ def _inputs(genotype: Genotype) -> int | None:
     return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
 
 
-def _device() -> str:
-    devices = jax.devices()
+def _device(devices: Sequence[jax.Device] = ()) -> str:
+    devices = devices or jax.devices()
     return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
 
 
@@ -204,11 +216,11 @@ def main() -> None:
     keep_compiled_programs()
     try:
         app()
-    except (ValueError, OSError, MemoryError, Diverged, ImportError) as error:
+    except (ValueError, OSError, MemoryError, Diverged, parallel.Disagreement, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
         Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        parallel.leave(1)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxnas.data import Batch, epoch_rows, take
+from jaxnas.data import Batch, epoch_rows
 from jaxnas.hypergradient import Batches
+from jaxnas.parallel import Placement, agreed, one
 from jaxnas.search import Search, SearchState
 
 State = TypeVar("State")  # of a search, or of a retraining
@@ -39,7 +40,13 @@ def steps_per_epoch(images: int, batch: int) -> int:
     return -(-images // batch)
 
 
-def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
+def compile_epoch(
+    search: Search,
+    data: Batches,
+    batch: int,
+    placement: Placement | None = None,
+    sizes: tuple[int, int] | None = None,
+) -> Program:
     """Compiles any stretch `start <= step < stop` of an epoch, once; the state's buffers are donated.
 
     Batch t of the epoch is row t of a permutation of each half, drawn from the key; the last batch is filled up from
@@ -47,13 +54,18 @@ def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
 
     Args:
       search: what to run.
-      data: `Batches(train=Batch of all images, valid=...)`, on the device.
-      batch: images in each of the two batches of a step.
+      data: `Batches(train=Batch of all images, valid=...)`, as `placement.images` returns them.
+      batch: images in each of the two batches of a step, over all devices.
+      placement: where it runs; on one device unless given. The search is bound to its `axis_name`.
+      sizes: images of each half, where the placement has filled them up.
     """
+    placement = placement or one()
+    placement.check_batch(batch)
+    sizes = sizes or _sizes(data)
     step = jax.jit(search.step)  # traced once, inlined
 
     def run(state: SearchState, data: Batches, key: Array, start: Array, stop: Array):
-        batches = batches_of(data, key, batch)
+        batches = batches_of(data, key, batch, placement, sizes)
 
         def body(i, carry):
             state, sums, bad = carry
@@ -70,16 +82,21 @@ def compile_epoch(search: Search, data: Batches, batch: int) -> Program:
     state = jax.eval_shape(search.init, jax.random.key(0))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
-    steps = steps_per_epoch(data.train.label.shape[0], batch)
-    return Program(compiled, steps, time.perf_counter() - began, memory_of(compiled))
+    compiled = placement.compile(run, state, data, key, number, number)
+    return Program(compiled, steps_per_epoch(sizes[0], batch), time.perf_counter() - began, memory_of(compiled))
 
 
-def batches_of(data: Batches, key: Array, batch: int) -> Callable[[Any], Batches]:
+def batches_of(
+    data: Batches, key: Array, batch: int, placement: Placement | None = None, sizes: tuple[int, int] | None = None
+) -> Callable[[Any], Batches]:
     """Step of an epoch -> its batches: rows of a permutation of each half, drawn from the epoch's key."""
-    sizes = [half.label.shape[0] for half in data]
+    take, sizes = (placement or one()).take, sizes or _sizes(data)
     rows = [epoch_rows(k, size, batch) for k, size in zip(jax.random.split(key), sizes, strict=True)]
     return lambda i: Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+
+
+def _sizes(data: Batches) -> tuple[int, int]:
+    return data.train.label.shape[0], data.valid.label.shape[0]
 
 
 def compile_measure(
@@ -122,9 +139,9 @@ def run_epoch(
         state, part, bad = program.run(state, data, key, np.int32(done), np.int32(stop))
         part, bad = jax.device_get((part, bad))
         if bad >= 0:
-            last = int(program.step_of(state)) - 1
+            last = int(np.asarray(program.step_of(state)).flat[0]) - 1
             raise Diverged(f"a loss or an alpha is not a number at step {int(bad)} (seen at step {last})")
-        chunk = max(1, int((stop - done) * PACE / max(time.perf_counter() - began, 1e-3)))
+        chunk = agreed(max(1, int((stop - done) * PACE / max(time.perf_counter() - began, 1e-3))))
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
         done = stop
         tell(done, _means(sums))

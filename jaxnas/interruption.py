@@ -48,7 +48,8 @@ class Left(Exception):
 def listening() -> Iterator[Callable[[], int]]:
     """A function that gives the number of the signal that came meanwhile, 0 if none; a second one ends at once.
 
-    Signals that are ignored, or handled outside Python, stay so; so do all where this is not the main thread.
+    Signals that are ignored, or handled outside Python, stay so; so do all where this is not the main thread, and where
+    this is one of several processes: a signal to one ends it, and all are started again behind the last finished epoch.
     """
     before: dict[int, Any] = {}
     heard: list[int] = []
@@ -57,7 +58,7 @@ def listening() -> Iterator[Callable[[], int]]:
         heard.append(number)
         signal.signal(number, before[number])
 
-    if threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
         before = {number: signal.getsignal(number) for number in HEARD}
         before = {number: known for number, known in before.items() if known not in (None, signal.SIG_IGN)}
         for number in before:

@@ -41,24 +41,26 @@ class Room(NamedTuple):
     limit: int | None = None  # bytes that the device can ever give; None where that is a guess
 
 
-def need(program: Mapping[str, int], data: Any) -> Need:
-    """What an epoch needs.
+def need(program: Mapping[str, int], data: Any, devices: int = 1) -> Need:
+    """What an epoch needs on each device.
 
     Args:
       program: bytes of the compiled program, `{"argument": ..., "temp": ...}`; its arguments are the state and the
         images. Empty where the compiler does not tell.
-      data: all images, a pytree of arrays as the device holds them.
+      data: all images, a pytree of arrays as the devices hold them.
+      devices: how many share the images; the program's bytes are those of one of them.
     """
-    images = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    images = sum(leaf.nbytes for leaf in jax.tree.leaves(data)) // devices
     return Need(images, max(0, program.get("argument", 0) - images), program.get("temp", 0))
 
 
-def room(device: jax.Device) -> Room:
-    """What a device has left: by its own count, or by that of the machine where it shares the machine's memory."""
+def room(device: jax.Device, sharing: int = 1) -> Room:
+    """What a device has left: by its own count, or its share of the machine's where so many devices live in that."""
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return Room(stats["bytes_limit"] - stats.get("bytes_in_use", 0), stats["bytes_limit"])
-    return Room(free_here() if device.platform == "cpu" else None)
+    free = free_here() if device.platform == "cpu" else None
+    return Room(None if free is None else free // sharing)
 
 
 def free_here() -> int | None:
@@ -67,8 +69,8 @@ def free_here() -> int | None:
     return min((number for number in found if number is not None), default=None)
 
 
-def told(needed: Need, room: Room, batch: int) -> tuple[str, str]:
-    """One line on what a run needs, and a warning, empty where it fits.
+def told(needed: Need, room: Room, batch: int, devices: int = 1) -> tuple[str, str]:
+    """One line on what a run needs on each of its devices, and a warning, empty where it fits.
 
     Images and state are on the device already when this is asked: the temporaries are still to come.
 
@@ -77,7 +79,8 @@ def told(needed: Need, room: Room, batch: int) -> tuple[str, str]:
     """
     free = f" of {size(room.free)} that are free" if room.free is not None else ""
     parts = f"a step {size(needed.temporaries)}, images {size(needed.images)}, state {size(needed.state)}"
-    line = f"memory: {size(needed.total)} ({parts}){free}"
+    each = f" on each of {devices} devices" if devices > 1 else ""
+    line = f"memory: {size(needed.total)} ({parts}){free}{each}"
     if room.limit is not None and needed.total > room.limit:
         raise MemoryError(f"{line}; the device has {size(room.limit)} in all. {knob(needed, batch)}")
     tight = room.free is not None and needed.temporaries > room.free

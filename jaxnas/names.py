@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxnas import parallel
 from jaxnas.evaluation import recipes
 from jaxnas.evaluation.methods import evolution, local_search, random_search, reinforce
 from jaxnas.evaluation.random_search import pick_shared
@@ -63,6 +64,12 @@ _TABULATED: Settings = {  # all edges are kept, and the official code of GDAS ha
     dr_nas_stages: {"keep": (5, 3), "divisors": (4, 2)},
     algorithms.nasp: {"kept": None},
     algorithms.random_sharing: {"kept": None},
+}
+DEVICES: dict[str, Callable[[], parallel.Placement]] = {
+    "mesh": parallel.mesh,
+    "mesh-local": parallel.mesh_local,
+    "pmap": parallel.pmapped,
+    "one": parallel.one,
 }
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),

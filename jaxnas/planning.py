@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from jaxnas import augmentation
+from jaxnas import augmentation, parallel
 from jaxnas import data as data_sets
 from jaxnas.data import Split
 from jaxnas.epoch import steps_per_epoch
@@ -23,6 +23,7 @@ from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.stopping import Rule
 from jaxnas.folder import read_genotype
 from jaxnas.names import (
+    DEVICES,
     FINISH,
     HALVES,
     PUBLISHED,
@@ -57,6 +58,7 @@ class Plan(NamedTuple):
     stop: Rule
     watch: Watch | None
     finish: Finish
+    placement: parallel.Placement
     decode: Callable[[Decode], Decode]  # a rule of decoding -> the same for this space
     told: str  # what will be done, without the full stop
 
@@ -78,8 +80,9 @@ def plan(
     fraction: float = 1.0,
     seed: int = 0,
     smoke: bool = False,
+    placement: parallel.Placement | None = None,
 ) -> Plan:
-    """A search from names and numbers; the options are those of `jaxnas search`.
+    """A search from names and numbers; the options are those of `jaxnas search`, but it lies on one device unless told.
 
     Raises:
       ValueError: for names that nothing is called, and numbers that do not fit.
@@ -87,9 +90,9 @@ def plan(
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
-    whole = data_sets.load(dataset, data_dir)
+    whole, placement = data_sets.load(dataset, data_dir), placement or parallel.one()
     if smoke:
-        epochs, batch, fraction = 1, 4, min(fraction, 16 / len(whole.train.label))
+        epochs, batch, fraction = 1, placement.at_least(4), min(fraction, 16 / len(whole.train.label))
         samples = samples or (10 if strategy in FINISH else None)
     row, depth = partial(row, **chosen.settings.get(row, {})), depth or chosen.depth
     parts = data_sets.split(whole, seed=seed, fraction=fraction)
@@ -113,6 +116,7 @@ def plan(
         stop=rule,
         watch=watch,
         finish=finish,
+        placement=placement,
         decode=chosen.decode,
         told=(
             f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
@@ -126,9 +130,23 @@ def plan(
 def carry_out(planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console) -> Any:
     """Gives a plan to `runner.run`."""
     kept = planned._asdict()
-    data = {name: kept[name] for name in ("batch", "augment", "settings", "stop", "watch", "finish")}
+    data = {name: kept[name] for name in ("batch", "augment", "settings", "stop", "watch", "finish", "placement")}
     key = jax.random.key(planned.seed)
     return run(planned.stages, planned.space, planned.data, key, out=out, resume=resume, console=console, **data)
+
+
+def placed(devices: str, distributed: bool, out: Path | None) -> parallel.Placement:
+    """Where a search lies; where it has several processes, this one joins them.
+
+    Raises:
+      ValueError: for a name that no placement has, and for processes without a common folder.
+    """
+    if distributed and out is None:
+        raise ValueError("--distributed needs a folder that all processes see: name it with --out.")
+    place = named(DEVICES, devices, "placement on devices")
+    if distributed:
+        parallel.join()
+    return place()
 
 
 def named(table: Mapping[str, Any], name: str, kind: str) -> Any:

@@ -3,17 +3,20 @@
 Where in the river: around it. Knows how to tell; no loop, no clock.
 """
 
+import json
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxnas import folder
 from jaxnas.folder import Record
-from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.space import CellGates, Space
 from jaxnas.strategies.penalty import mean_entropy
 
@@ -33,8 +36,8 @@ def describe(space: Space) -> dict[str, Any]:
     return {"space": {**told, "classes": space.classes, "alive": masks}}
 
 
-def environment() -> dict[str, Any]:
-    """Versions and devices that a result was made with."""
+def environment(used: int = 1, placement: str = "one") -> dict[str, Any]:
+    """Versions and devices that a result was made with: how many were used, and how the search lay on them."""
     packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
     devices = jax.devices()
     return {
@@ -42,7 +45,9 @@ def environment() -> dict[str, Any]:
         "devices": {
             "kind": devices[0].device_kind,
             "platform": devices[0].platform,
-            "used": 1,
+            "used": used,
+            "placement": placement,
+            "processes": jax.process_count(),
             "present": len(devices),
         },
         "machine": {"system": platform.platform(), "processor": platform.machine()},
@@ -54,3 +59,17 @@ def peak_memory() -> int:
     stats = jax.devices()[0].memory_stats() or {}
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return int(stats.get("peak_bytes_in_use", resident))
+
+
+def record_answer(
+    out: Path, space: Space, records: Sequence[Record], genotype: Genotype, told: Mapping[str, Any], program: Any
+) -> list[Path]:
+    """Writes the answer of a search, its pictures (returned) and its result; a result stays where no program ran."""
+    folder.write(out / "genotype.json", to_json(genotype) + "\n")
+    pictures = folder.draw(out, space, records, genotype)
+    memory = {**(program.memory_bytes if program else {}), "peak": peak_memory()}
+    summary = {**told, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
+    summary |= {"answer": folder.answer(records), "memory_bytes": memory}
+    if program or not (out / "result.json").exists():
+        folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
+    return pictures

@@ -1,16 +1,51 @@
-"""What a resumed run starts from: the newest epoch whose state can be read, and what was made of the next one.
+"""A run's folder taken, and what a resumed run starts from: the newest epoch that can be read, a part of the next.
 
 Where in the river: around it, before the runner's loop. Says what it could not read.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, interruption, progress
+from jaxnas import checkpoint, folder, interruption, parallel, progress
 from jaxnas.folder import Record
 from jaxnas.interruption import Part
 from jaxnas.search import SearchState
+from jaxnas.spaces.space import CellGates, Gates
+
+
+@contextlib.contextmanager
+def opened(out: Path, config: Mapping[str, Any], resume: bool, console: Console) -> Iterator[list[Record]]:
+    """The records so far of a run whose folder is ours; of several processes the first holds and mends it, all read.
+
+    Raises:
+      OSError: where another run or process has the folder.
+      ValueError: where the run was started otherwise.
+    """
+    leads = parallel.leads()
+    if leads:
+        with folder.explained(out):
+            (folder.check_same if resume else folder.claim)(out, config)
+    with folder.held(out) if leads else contextlib.nullcontext():
+        records = recovered(out, console) if resume and leads else []
+        parallel.wait("the folder is ours")
+        yield folder.read_records(out) if resume and not leads else records
+
+
+def saving(out: Path, kept: int) -> contextlib.AbstractContextManager[Callable[[int, Any], None]]:
+    """`checkpoint.saving` in a run's folder; of several processes only the first one writes."""
+    if parallel.leads():
+        return checkpoint.saving(out / "checkpoints", kept)
+    return contextlib.nullcontext(lambda epoch, state: None)
+
+
+def scores_after(out: Path, epoch: int) -> CellGates:
+    """The scores at the end of an epoch, from disk, where gates of edges are not kept: they are ones."""
+    tables = {cell: table[epoch - 1] for cell, table in folder.read_scores(out).items()}
+    return {cell: Gates(table, table[:, 0] * 0 + 1) for cell, table in tables.items()}
 
 
 def recovered(out: Path, console: Console) -> list[Record]:
@@ -39,7 +74,8 @@ def unfinished(out: Path, console: Console, epochs: int, steps: int, like: Searc
         return interruption.recall(out, epochs, steps, like)
     except ValueError as error:
         progress.warn(console, f"{error}: going on {_after(epochs)}.")
-        interruption.forget(out)
+        if parallel.leads():
+            interruption.forget(out)
         return None
 
 

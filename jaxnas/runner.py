@@ -14,7 +14,7 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, interruption, memory, progress
+from jaxnas import checkpoint, folder, interruption, memory, parallel, progress, recovery
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
@@ -22,12 +22,12 @@ from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
-from jaxnas.record import describe, environment, measures, peak_memory
-from jaxnas.recovery import recovered, unfinished
+from jaxnas.record import describe, environment, measures, record_answer
+from jaxnas.recovery import opened, scores_after, unfinished
 from jaxnas.refusals import check
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
-from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 
 # weights are drawn once: compile that fast, not to fast code
@@ -50,7 +50,10 @@ class _Job(NamedTuple):
 
     out: Path
     console: Console
-    data: Batches
+    split: Split
+    data: Batches  # as the devices hold it
+    placement: parallel.Placement
+    augment: Augment
     batch: int
     stop: Rule
     watch: Watch | None
@@ -90,6 +93,7 @@ def run(
     watch: Watch | None = None,
     finish: Finish = decoded,
     kept: int = checkpoint.KEPT,
+    placement: parallel.Placement | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -111,14 +115,18 @@ def run(
       finish: how the last state becomes the genotype of a run that no rule ended: decoded from alpha unless given, or
         `pick_shared`, `select_by_perturbation`. The records of the epochs hold what is decoded.
       kept: states kept on disk.
+      placement: where the search runs: `parallel.mesh()` for all devices; on one unless given. Several processes call
+        this with the same arguments and see the same folder; the first of them writes.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
     Raises:
       Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
-      Interrupted: a signal (Ctrl-C, SIGTERM) came during an epoch; the state is on disk, inside the epoch.
+      Interrupted: a signal (Ctrl-C, SIGTERM) came during an epoch; the state is on disk, inside the epoch. With
+        several processes nobody listens: a signal ends its process, and all are started again after the last epoch.
       ValueError: data that do not fit the space, or another configuration than that of the run to resume.
       OSError: a folder in use, not writable, or full; says what to do.
+      Disagreement: alpha is not the same on all devices after an epoch.
     """
     check(space, data, batch, stages)
     out, console, began = Path(out), console or Console(), time.perf_counter()
@@ -128,15 +136,15 @@ def run(
         config["stages"] = [dict(stage.settings) for stage in stages]
     if watch:
         config["measured_every"] = watch.every
-    with folder.explained(out):
-        (folder.check_same if resume else folder.claim)(out, config)
-    with folder.held(out):
-        records = recovered(out, console) if resume else []
-        job = _Job(out, console, on_device(data.train, data.valid), batch, stop, watch, kept, key)
-        return _searched(job, stages, space, augment, finish, config, records, began)
+    placement = placement or parallel.one()
+    placement.check_batch(batch)
+    with opened(out, config, resume, console) as records:
+        images = Batches(*map(placement.images, data[:2]))
+        job = _Job(out, console, data, images, placement, augment, batch, stop, watch, kept, key)
+        return _searched(job, stages, space, finish, config, records, began)
 
 
-def _searched(job: _Job, stages, space: Space, augment: Augment, finish: Finish, config, records, began) -> Result:
+def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, began) -> Result:
     """All stages that are left, and what comes behind them; `records` grows."""
     out, key, console = job.out, job.key, job.console
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
@@ -145,26 +153,23 @@ def _searched(job: _Job, stages, space: Space, augment: Augment, finish: Finish,
         space = stage.reshape(space, scores)
         mine = [record for record in records if record["stage"] == index]
         if mine and mine[-1]["stage_ended"] and index < last:  # over before we resumed: only its scores count
-            scores = _scores_after(out, folder.answer(mine)["epoch"])
+            scores = scores_after(out, folder.answer(mine)["epoch"])
             continue
-        search = bind(stage.strategy, space, augment=augment)
+        search = bind(stage.strategy, space, augment=job.augment)
         compiled, start = _prepare(job, search, index, mine, len(records), seconds)
         state = _run_stage(job, search, compiled, start, stage, index, records, seconds)
-        scores = _scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
+        scores = scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
     genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
     if "stopped" not in records[-1]:
         genotype = _finished(job, search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
-    with folder.explained(out):
-        folder.write(out / "genotype.json", to_json(genotype) + "\n")
-        pictures = folder.draw(out, space, records, genotype)
-        seconds["total"] = before + time.perf_counter() - began
-        summary = {**environment(), "config": config, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
-        used = {**(compiled.program.memory_bytes if compiled.program else {}), "peak": peak_memory()}
-        summary |= {"answer": folder.answer(records), "seconds": seconds, "memory_bytes": used}
-        if compiled.program or not (out / "result.json").exists():
-            folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
-    interruption.forget(out)
-    progress.show_end(console, out, genotype, seconds, pictures)
+    seconds["total"] = before + time.perf_counter() - began
+    if parallel.leads():
+        with folder.explained(out):
+            told = {"config": config, "seconds": seconds, **environment(len(job.placement.devices), job.placement.name)}
+            pictures = record_answer(out, space, records, genotype, told, compiled.program)
+        interruption.forget(out)
+        progress.show_end(console, out, genotype, seconds, pictures)
+    parallel.wait("the run is written")
     verdict = Verdict(**records[-1]["stopped"]) if "stopped" in records[-1] else None
     return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)
 
@@ -175,10 +180,12 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)
         if mine and mine[-1]["stage_ended"]:
             return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
-        program = compile_epoch(search, job.data, job.batch)
+        mapped = bind(search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
+        sizes = (len(job.split.train.label), len(job.split.valid.label))
+        program = compile_epoch(mapped, job.data, job.batch, job.placement, sizes)
         compiled = _Compiled(program, None, ())
         if job.watch:
-            found = compile_measure(job.watch.measure(search), search, job.data, job.batch)
+            found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
             compiled = _Compiled(program, *found)
         start = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and mine:
@@ -187,9 +194,15 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
             init = jax.jit(search.init).lower(job.key).compile(compiler_options=QUICK)
             start = init(jax.random.fold_in(job.key, index))
         seconds["compile"] += time.perf_counter() - began
-    needed, room = memory.need(program.memory_bytes, job.data), memory.room(jax.devices()[0])
-    progress.show_memory(job.console, *memory.told(needed, room, job.batch))
+    devices, here = len(job.placement.devices), jax.local_devices()
+    needed = memory.need(program.memory_bytes, job.data, devices)
+    room = memory.room(here[0], min(devices, len(here)))
+    progress.show_memory(job.console, *memory.told(needed, room, job.batch, devices))
     return compiled, start
+
+
+def _on_one_device(job: _Job) -> Batches:  # for what runs outside the step
+    return job.data if len(job.placement.devices) == 1 else on_device(job.split.train, job.split.valid)
 
 
 def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int, records: list[Record], seconds):
@@ -199,10 +212,13 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
     done, ended, program, state = len(mine), False, compiled.program, part.state if part else start
     if program is None:
         return state
+    spread, single = job.placement.spread, job.placement.single
+    parallel.wait(f"stage {index} is compiled")
+    state = spread(state)
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
     with (
         folder.explained(job.out),
-        checkpoint.saving(job.out / "checkpoints", job.kept) as save,
+        recovery.saving(job.out, job.kept) as save,
         interruption.listening() as asked,
         progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show,
     ):
@@ -210,42 +226,46 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
             epoch, began = len(records) + 1, time.perf_counter()
             key_epoch, tell = jax.random.fold_in(key_order, done), show.epoch(done + 1, part.done if part else 0)
             try:
-                state, means = run_epoch(rest(program, part, asked), state, job.data, key_epoch, tell)
+                state, means = run_epoch(rest(program, part, asked), state, job.data, spread(key_epoch), tell)
             except Diverged as error:
                 raise Diverged(_last_words(error, job.out, epoch)) from None
             except Left as left:
-                interruption.keep(job.out, epoch - 1, program.steps, left.part)
+                kept = left.part._replace(state=single(left.part.state))
+                interruption.keep(job.out, epoch - 1, program.steps, kept)
                 told = f"in epoch {epoch}, after {left.part.done} of {program.steps} steps"
                 raise Interrupted(asked(), f"stopped {told}") from None
-            done += 1
+            parallel.check_copies(state.bilevel.alpha, f"alpha after epoch {epoch}")
+            done, here = done + 1, single(state)
             elapsed = time.perf_counter() - began
             seconds["run"] += elapsed
-            scores, genotype = jax.device_get(search.scores(state)), search.genotype(state)
-            record: Record = {"epoch": epoch, "stage": index, "step": int(state.bilevel.step)}
+            scores, genotype = jax.device_get(search.scores(here)), search.genotype(here)
+            record: Record = {"epoch": epoch, "stage": index, "step": int(here.bilevel.step)}
             record |= measures(means, scores, genotype) | {"seconds": elapsed}
             steps = program.steps - (part.done if part else 0)
             record["images_per_second"] = steps * job.batch * len(means) / elapsed
             record["genotype"] = json.loads(to_json(genotype))
             if compiled.measure and ((done - 1) % job.watch.every == 0 or done == stage.epochs):
-                found = jax.device_get(compiled.measure(state, job.data, key_epoch))
+                found = jax.device_get(compiled.measure(here, _on_one_device(job), key_epoch))
                 record["measured"] = {name: float(value) for name, value in found.items()}
             mine.append(record)
             ended = _judge(job, mine, done == stage.epochs)
-            folder.append(job.out, record, scores)
-            save(epoch, state)
+            if parallel.leads():
+                folder.append(job.out, record, scores)
+            save(epoch, here)
+            parallel.wait(f"epoch {epoch} is written")
             part = None
             records.append(record)
             show.row(record)
             _tell(job, mine)
             if asked():
                 raise Interrupted(asked(), f"stopped after epoch {epoch}")
-    return state
+    return single(state)
 
 
 def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
     began = time.perf_counter()
     with progress.counting(job.console, "choosing the genotype") as tell:
-        genotype = finish(search, state, job.data, key, job.batch, tell)
+        genotype = finish(search, state, _on_one_device(job), key, job.batch, tell)
     seconds["run"] += time.perf_counter() - began
     return genotype
 
@@ -268,12 +288,6 @@ def _tell(job: _Job, mine: list[Record]) -> None:
         progress.warn(job.console, text)
     if "stopped" in mine[-1]:
         progress.show_stop(job.console, mine[-1]["epoch"], mine[-1]["stopped"]["epoch"], mine[-1]["stopped"]["why"])
-
-
-def _scores_after(out: Path, epoch: int) -> CellGates:
-    """The scores at the end of an epoch, from disk, where gates of edges are not kept: they are ones."""
-    tables = {cell: table[epoch - 1] for cell, table in folder.read_scores(out).items()}
-    return {cell: Gates(table, table[:, 0] * 0 + 1) for cell, table in tables.items()}
 
 
 def _last_words(error: Diverged, out: Path, epoch: int) -> str:

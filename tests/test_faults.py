@@ -26,10 +26,10 @@ def toy():
     """Toy searches, each of which is compiled once for all tests of this file."""
     known = {}
 
-    def compile_once(search, data, batch):
+    def compile_once(search, data, batch, *more):
         name = (search.strategy.relaxation, search.strategy.mixing, search.strategy.solver, search.space)
         if name not in known:
-            known[name] = epoch.compile_epoch(search, data, batch)
+            known[name] = epoch.compile_epoch(search, data, batch, *more)
         return known[name]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,300 @@
+"""Where a search runs: one device, all devices of this machine, or those of several.
+
+Where in the river: under the step. The only file that knows devices; a `Placement` hands the others functions. Weights,
+alpha and optimizer states lie whole on every device; images are dealt out, and so is every batch:
+
+                   batch statistics        gradients                     pixel noise
+    one            of the batch            as they are                   as it is
+    mesh           of the whole batch      summed by the compiler        that of one device
+    mesh_local     of the device's part    averaged after every pass     each device its own
+    pmapped        as `mesh_local`, by `jax.pmap`; devices of one process only
+
+`mesh` gives the numbers of `one` to rounding, on any number of devices. Gates are drawn from one key everywhere.
+"""
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax import Array, lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxnas.data import Batch, take
+
+DATA = "data"  # the axis along which images are dealt out
+HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
+
+LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
+PATIENCE = 3600  # seconds that a process waits for others which compile, or write
+
+
+class Placement(NamedTuple):
+    """How a search lies on devices."""
+
+    name: str
+    devices: tuple[jax.Device, ...]
+    axis_name: str | None  # what `bind` averages over
+    images: Callable[[Batch], Batch]  # from the host to the devices
+    take: Callable[[Batch, Array], Batch]  # inside the program: (images, rows [B]) -> the batch as its step sees it
+    compile: Callable[..., Any]  # (run of an epoch, shapes of its state, images, key, start, stop) -> compiled
+    spread: Callable[[Any], Any]  # a state or a key -> a copy on every device
+    single: Callable[[Any], Any]  # back: the copy on the first device of this process
+
+    def at_least(self, batch: int) -> int:
+        """The smallest batch of so many images that the devices can share evenly."""
+        return -(-batch // len(self.devices)) * len(self.devices)
+
+    def check_batch(self, batch: int) -> None:
+        """Raises a ValueError where the devices cannot share a batch evenly."""
+        count = len(self.devices)
+        if batch % count:
+            less, more = batch // count * count, self.at_least(batch)
+            raise ValueError(
+                f"batch={batch} cannot be dealt out to {count} devices: take {less or more} or {more} images, or one "
+                "device (--devices one)."
+            )
+
+
+class Disagreement(RuntimeError):
+    """Copies of alpha that must be equal are not."""
+
+
+def one() -> Placement:
+    """Everything on the default device."""
+    compiled = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes).compile()
+    same = lambda tree: tree
+    return Placement("one", (jax.devices()[0],), None, jax.device_put, take, compiled, same, same)
+
+
+def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
+    """One program over a mesh (all devices unless given), with the statistics of whole batches; `one` on one device."""
+    found = _given(devices)
+    if len(found) == 1:
+        return one()._replace(devices=found)
+    grid, whole, split = _grid(found)
+    collect = partial(jax.shard_map, mesh=grid, in_specs=(P(DATA), P()), out_specs=P(DATA), check_vma=False)(_collect)
+
+    def compiled(run, state, images, *rest):
+        shardings = (whole, split, *(whole for _ in rest))
+        jitted = jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
+        return jitted.lower(state, images, *rest).compile()
+
+    return Placement("mesh", found, None, partial(_deal, split), collect, compiled, partial(_spread, whole), _first)
+
+
+def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
+    """As `mesh`, but every device normalises its part of a batch by its own statistics: much less to communicate."""
+    found = _given(devices)
+    if len(found) == 1:
+        return one()._replace(devices=found)
+    grid, whole, split = _grid(found)
+
+    def compiled(run, state, images, *rest):
+        specs = (P(), P(DATA), *(P() for _ in rest))
+        shardings = tuple(NamedSharding(grid, spec) for spec in specs)
+        mapped = jax.shard_map(run, mesh=grid, in_specs=specs, out_specs=P(), check_vma=False)
+        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile()
+
+    images, spread = partial(_deal, split), partial(_spread, whole)
+    return Placement("mesh-local", found, DATA, images, _collect, compiled, spread, _first)
+
+
+def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
+    """By `jax.pmap` over the devices of this process; every array of the state has a leading axis of devices.
+
+    Raises:
+      ValueError: where there are several processes.
+    """
+    if jax.process_count() > 1:
+        raise ValueError("pmap is for the devices of one process: take --devices mesh with --distributed.")
+    found = _given(devices)
+    if len(found) == 1:
+        return one()._replace(devices=found)
+    (_, _, split), count = _grid(found), len(found)
+
+    def images(batch: Batch) -> Batch:
+        return Batch(*(_place(split, _padded(x, count).reshape(count, -1, *x.shape[1:])) for x in batch))
+
+    def compiled(run, state, images, key, start, stop):
+        options: dict[str, Any] = {"in_axes": (0, 0, 0, None, None), "out_axes": (0, None, None), "donate_argnums": 0}
+        state, key = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), (state, key))
+        return jax.pmap(run, DATA, devices=found, **options).lower(state, images, key, start, stop).compile()
+
+    spread = lambda tree: _spread(split, jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree))
+    single = lambda tree: jax.device_put(jax.tree.map(lambda x: x[0], tree), found[0])
+    return Placement("pmap", found, DATA, images, _collect, compiled, spread, single)
+
+
+def _given(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    found = tuple(jax.devices() if devices is None else devices)
+    if not found:
+        raise ValueError(f"no devices given: choose some of {jax.devices()}.")
+    return found
+
+
+def _grid(devices: Sequence[jax.Device]) -> tuple[Mesh, NamedSharding, NamedSharding]:
+    """The mesh, and on it: copies everywhere, rows dealt out."""
+    grid = Mesh(np.array(devices), (DATA,))
+    return grid, NamedSharding(grid, P()), NamedSharding(grid, P(DATA))
+
+
+def _collect(part: Batch, rows: Array) -> Batch:
+    """This device's share of the rows of all images: each device sends what it has, all get their own.
+
+    Takes B images of communication, little beside the gradients, so that the order of an epoch is that of one device.
+    """
+    at = rows - lax.axis_index(DATA) * len(part.label)
+    mine = (at >= 0) & (at < len(part.label))
+    found = take(part, jnp.where(mine, at, 0))
+    own = [jnp.where(mine.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype)) for x in found]
+    return Batch(*(lax.psum_scatter(x, DATA, tiled=True) for x in own))
+
+
+def _deal(split: NamedSharding, batch: Batch) -> Batch:
+    """Rows in order, filled up to equal parts; each process reads those of its own devices."""
+    return Batch(*(_place(split, _padded(x, len(split.mesh.devices))) for x in batch))
+
+
+def _padded(x: Any, count: int) -> np.ndarray:
+    return np.pad(x, [(0, -len(x) % count), *[(0, 0)] * (np.ndim(x) - 1)])
+
+
+def _place(sharding: NamedSharding, x: np.ndarray) -> Array:
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def _spread(sharding: NamedSharding, tree: Any) -> Any:
+    """Arrays of this process, equal in all processes -> arrays of all of them; typed keys are welcome."""
+
+    def one_leaf(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = _place(sharding, np.asarray(jax.random.key_data(leaf)))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return _place(sharding, np.asarray(leaf))
+
+    return jax.tree.map(one_leaf, tree)
+
+
+def on_host(tree: Any) -> Any:
+    """Numpy arrays; typed keys as the integers they are made of."""
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.device_get(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+# ----------------------------------------------------------------------------------------------- agreement
+
+
+def check_copies(tree: Any, what: str) -> None:
+    """Compares the copies of a replicated pytree, bit by bit, on all devices of all processes.
+
+    Args:
+      tree: arrays as a placement's program returns them.
+      what: its name, for the error.
+
+    Raises:
+      Disagreement: says which device holds other bits than the first.
+    """
+    digests = _digests(tree)
+    ids = list(digests)
+    table = multihost_utils.process_allgather(np.stack([np.array([i, *digests[i]], np.int32) for i in ids]))
+    table = np.asarray(table).reshape(-1, table.shape[-1])
+    other = sorted({int(row[0]) for row in table if not np.array_equal(row[1:], table[0][1:])})
+    if other:
+        raise Disagreement(
+            f"{what} on the devices {other} differs from {what} on device {int(table[0][0])}, bit by bit: they no "
+            "longer run the same search, so its numbers mean nothing. Go on from the last state on disk, with "
+            "--devices one if it happens again."
+        )
+
+
+def _digests(tree: Any) -> dict[int, np.ndarray]:
+    """Device -> sha256 of its copies, as bytes."""
+    seen: dict[int, Any] = {}
+    for leaf in jax.tree.leaves(tree):
+        for shard in leaf.addressable_shards:
+            seen.setdefault(shard.device.id, hashlib.sha256()).update(np.asarray(shard.data).tobytes())
+    return {device: np.frombuffer(found.digest(), np.uint8) for device, found in seen.items()}
+
+
+# ------------------------------------------------------------------------------------------ many processes
+
+
+def join(heartbeat: int = HEARTBEAT) -> None:
+    """Makes this process one of several that run one search; call it before anything is computed.
+
+    On SLURM, Open MPI, Kubernetes and TPU slices JAX finds the others by itself. Elsewhere say it in the environment:
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Args:
+      heartbeat: seconds without a sign of life after which a process counts as lost.
+
+    Raises:
+      ValueError: where nothing tells which processes there are.
+    """
+    numbers = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+    try:
+        given: dict[str, Any] = {key: int(os.environ[name]) for key, name in numbers.items() if name in os.environ}
+        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat, shutdown_timeout_seconds=heartbeat, **given)
+    except ValueError as error:
+        raise ValueError(
+            f"--distributed does not know its processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port, "
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by SLURM or Open MPI."
+        ) from error
+
+
+def leads() -> bool:
+    """Whether this process writes and prints."""
+    return jax.process_index() == 0
+
+
+def agreed(number: int) -> int:
+    """The number of process 0, where each might have found another: a time, a decision."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def wait(where: str) -> None:
+    """Returns when all processes are there; they may take long, where a collective gives up after half a minute."""
+    if jax.process_count() > 1:
+        everyone = set(range(jax.process_count()))
+        ocp.multihost.sync_global_processes(where, timeout=PATIENCE, processes=everyone)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process; where it is one of several, at once, so that the others see it and none waits for the lost."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def told_when_lost(advice: str) -> Iterator[None]:
+    """Turns the failure of a collective into an error that says what to do.
+
+    Raises:
+      ConnectionError: another process ended.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # gathers fail with a ValueError, which has their status
+        if jax.process_count() == 1 or not str(error).startswith(LOST):
+            raise
+        why = str(error).splitlines()[0][:200]
+        raise ConnectionError(f"another process of this search ended or is out of reach ({why}): {advice}") from error
