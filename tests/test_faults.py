@@ -14,7 +14,7 @@ import pytest
 from conftest import CACHE
 from rich.console import Console
 
-from jaxnas import checkpoint, epoch, folder, interruption, runner
+from jaxnas import checkpoint, epoch, folder, interruption, parallel, runner
 from jaxnas.interruption import Interrupted
 from jaxnas.names import STRATEGIES
 
@@ -27,7 +27,7 @@ def toy():
     known = {}
 
     def compile_once(search, data, batch, *more):
-        name = (search.strategy.relaxation, search.strategy.mixing, search.strategy.solver, search.space)
+        name = (search.strategy.relaxation, search.strategy.mixing, search.strategy.solver, search.space, more[0].name)
         if name not in known:
             known[name] = epoch.compile_epoch(search, data, batch, *more)
         return known[name]
@@ -88,6 +88,19 @@ def test_told_to_leave_inside_an_epoch_and_resumed_to_the_same_bits(whole, look,
     faults.search(tmp_path / "run", resume=True)
     same(tmp_path / "run", whole)
     assert not (tmp_path / "run" / "unfinished").exists()
+
+
+@pytest.mark.parametrize("make", [parallel.mesh, pytest.param(parallel.pmapped, marks=pytest.mark.slow)])
+def test_two_devices_told_to_leave_inside_an_epoch_and_resumed(make, whole, tmp_path, monkeypatch):
+    """A mesh ends in the numbers of one device; under pmap, where pixel noise differs, near them."""
+    signals_at(8, signal.SIGTERM, monkeypatch)
+    with pytest.raises(Interrupted, match="epoch 2, after 3 of 6"):
+        faults.search(tmp_path / "run", placement=make(jax.devices()[:2]))
+    monkeypatch.undo()
+    faults.search(tmp_path / "run", resume=True, placement=make(jax.devices()[:2]))
+    for one, two in zip(folder.read_records(tmp_path / "run"), folder.read_records(whole), strict=True):
+        assert one["step"] == two["step"]
+        assert one["train_loss"] == pytest.approx(two["train_loss"], rel=1e-5 if make is parallel.mesh else 0.1)
 
 
 def test_interrupted_twice_in_one_epoch(whole, tmp_path, monkeypatch):

@@ -264,6 +264,8 @@ def test_what_a_run_needs_is_told(monkeypatch):
     with pytest.raises(MemoryError, match="the device has 74 MB in all"):
         memory.told(found, memory.Room(50 * MB, 74 * MB), 64)
     assert memory.told(found, memory.Room(None), 1)[1] == ""
+    half = memory.need({"argument": 4 * MB, "temp": 35 * MB}, images, devices=2)
+    assert half == (1 * MB, 3 * MB, 35 * MB) and memory.told(half, memory.Room(None), 64, 2)[0].endswith("2 devices")
     assert "--fraction" in memory.knob(memory.Need(9, 1, 2), 8) and "--depth" in memory.knob(memory.Need(1, 9, 2), 8)
     assert [memory.size(n) for n in (999, 1500, 23 * MB, 10**13)] == ["999 bytes", "1.5 kB", "23 MB", "10,000 GB"]
 
