@@ -82,7 +82,7 @@ def stray_labels(tmp_path_factory):
     "args, text",
     [
         (["search", "--strategy", "dartz"], "no strategy is called 'dartz'; choose one of darts,"),
-        (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, darts-frc, nas_bench_201"),
+        (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, nas_bench_201"),
         (["search", "--dataset", "no_such_set"], "no_such_set"),
         (["search", "--dataset", "mine.npz"], "mine.npz"),
         (["search", "--channels", "3"], "channels=3"),
