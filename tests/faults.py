@@ -74,6 +74,7 @@ def slowly(told):
 def attempt(out, cache, started, at_first_look):
     """One life of a process: starts the run in `out` or goes on with it; a signal ends it as the command line does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what orbax says when it dies
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     prepare()

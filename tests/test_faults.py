@@ -72,6 +72,14 @@ def signals_at(look, number, monkeypatch):
     monkeypatch.setattr(runner, "rest", watched)
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C is heard also where the tests were started in the background, by a shell that lets it be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # ---------------------------------------------------------------- signals
 
 
