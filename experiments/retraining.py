@@ -13,9 +13,9 @@ can be compared with itself only. A run that was interrupted goes on where it wa
 Writes a folder for each training, and comparison.md, .json and .html into --out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import typer
@@ -24,6 +24,7 @@ from rich.console import Console
 from jaxnas import data, random_genotype
 from jaxnas.cli import keep_compiled_programs
 from jaxnas.cli_compare import leave
+from jaxnas.cli_tables import searched
 from jaxnas.evaluation import outcomes, recipes, report
 from jaxnas.evaluation.comparison import compare
 from jaxnas.folder import read_genotype
@@ -40,13 +41,14 @@ class Candidate(NamedTuple):
     label: str  # of its method
     name: str
     genotype: Genotype
+    search: Mapping[str, Any] | None = None  # what is known of the search that found it
 
 
 def candidates(found: Path | None, randoms: int) -> Iterator[Candidate]:
     """The published cell, the one found by a search, and random ones (two edges to each node, as searches decode)."""
     yield Candidate("DARTS_V2 (published)", "DARTS_V2", DARTS_V2)
     if found:
-        yield Candidate("searched", str(found), read_genotype(str(found)))
+        yield Candidate("searched", str(found), read_genotype(str(found)), searched(found))
     for i in range(randoms):
         yield Candidate("random search", f"random {i}", random_genotype(jax.random.key(i), darts(), top_edges()))
 
@@ -81,8 +83,8 @@ def main(
                 continue
             settings = {"label": one.label, "source": one.name, "dataset": dataset, "fraction": fraction, "seed": seed}
             settings["network"] = {"channels": channels, "depth": depth}
-            key, resume = jax.random.key(seed), (place / "config.json").exists()
-            fit(one.genotype, space, recipe, parts, key, out=place, settings=settings, resume=resume, console=console)
+            more = {"search": one.search, "resume": (place / "config.json").exists(), "console": console}
+            fit(one.genotype, space, recipe, parts, jax.random.key(seed), out=place, settings=settings, **more)
     told = compare([outcomes.read(one) for one in folders])
     typer.echo(report.markdown(told))
     console.print(f"written in {out}: {', '.join(path.name for path in leave(told, out))}", markup=False)
