@@ -66,17 +66,7 @@ def compile_epoch(
 
     def run(state: SearchState, data: Batches, key: Array, start: Array, stop: Array):
         batches = batches_of(data, key, batch, placement, sizes)
-
-        def body(i, carry):
-            state, sums, bad = carry
-            at = state.bilevel.step
-            state, metrics = step(state, batches(i))
-            fine = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, state.bilevel.alpha))]
-            bad = jnp.where((bad < 0) & ~jnp.stack(fine).all(), at, bad)
-            return state, jax.tree.map(jnp.add, sums, metrics), bad
-
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, batches(start))[1])
-        return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
+        return stretch(step, batches, state, start, stop, lambda state: (state.bilevel.step, state.bilevel.alpha))
 
     began = time.perf_counter()
     state = jax.eval_shape(search.init, jax.random.key(0))
@@ -93,6 +83,28 @@ def batches_of(
     take, sizes = (placement or one()).take, sizes or _sizes(data)
     rows = [epoch_rows(k, size, batch) for k, size in zip(jax.random.split(key), sizes, strict=True)]
     return lambda i: Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+
+
+def stretch(step, batches: Callable[[Any], Any], state, start: Array, stop: Array, look: Callable[[Any], Any]):
+    """The steps `start <= i < stop` of an epoch: (state behind them, sums of their metrics, first bad step or -1).
+
+    Args:
+      step: (state, batch) -> (state, metrics).
+      batches: number of a step in the epoch -> its batch.
+      state, start, stop: where to begin, and which steps.
+      look: state -> (steps that it has made, what in it must be finite besides the metrics).
+    """
+
+    def body(i, carry):
+        state, sums, bad = carry
+        at, _ = look(state)
+        state, metrics = step(state, batches(i))
+        fine = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, look(state)[1]))]
+        bad = jnp.where((bad < 0) & ~jnp.stack(fine).all(), at, bad)
+        return state, jax.tree.map(jnp.add, sums, metrics), bad
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, batches(start))[1])
+    return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
 
 
 def _sizes(data: Batches) -> tuple[int, int]:

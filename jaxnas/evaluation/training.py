@@ -17,7 +17,7 @@ import optax
 from jax import Array, lax
 
 from jaxnas.data import Batch, epoch_rows, take
-from jaxnas.epoch import Program, memory_of, steps_per_epoch
+from jaxnas.epoch import Program, memory_of, steps_per_epoch, stretch
 from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
 from jaxnas.search import Augment
 from jaxnas.spaces.network import Network, Variables, drop_paths
@@ -133,17 +133,7 @@ def compile_epoch(training: Training, data: Batch, batch: int) -> Program:
 
     def run(state: TrainState, data: Batch, key: Array, start: Array, stop: Array):
         rows = epoch_rows(key, size, batch)
-
-        def body(i, carry):
-            state, sums, bad = carry
-            at = state.step
-            state, metrics = step(state, take(data, rows[i]))
-            fine = jnp.stack([jnp.isfinite(leaf) for leaf in jax.tree.leaves(metrics)]).all()
-            return state, jax.tree.map(jnp.add, sums, metrics), jnp.where((bad < 0) & ~fine, at, bad)
-
-        shapes = jax.eval_shape(step, state, take(data, rows[0]))[1]
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
+        return stretch(step, lambda i: take(data, rows[i]), state, start, stop, lambda state: (state.step, ()))
 
     began = time.perf_counter()
     key, number = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
