@@ -6,6 +6,7 @@ one stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -141,10 +142,8 @@ def p_darts_stages(
     """
     if len(skip_dropout) != len(spaces):
         raise ValueError(f"skip_dropout={tuple(skip_dropout)}: give one rate for each of the {len(spaces)} stages.")
-    row = lambda rate: p_darts(epochs * steps, every=steps, alpha_rate=alpha_rate, skip_dropout=rate)
-    stages = progressive([row(rate) for rate in skip_dropout], spaces, epochs, keep=keep)
-    told = lambda stage, rate: stage._replace(settings={**stage.settings, "skip_dropout": rate})
-    return tuple(told(stage, rate) for stage, rate in zip(stages, skip_dropout, strict=True))
+    row = partial(p_darts, epochs * steps, every=steps, alpha_rate=alpha_rate)
+    return _varied(row, "skip_dropout", skip_dropout, spaces, epochs, keep)
 
 
 def dr_nas_stages(
@@ -180,7 +179,12 @@ def dr_nas_stages(
     """
     if len(divisors) != len(spaces):
         raise ValueError(f"divisors={tuple(divisors)}: give one K for each of the {len(spaces)} stages.")
-    row = lambda k: dr_nas(epochs * steps, every=steps, alpha_rate=alpha_rate, divisor=k)
-    stages = progressive([row(k) for k in divisors], spaces, epochs, keep=keep)
-    told = lambda stage, k: stage._replace(settings={**stage.settings, "divisor": k})
-    return tuple(told(stage, k) for stage, k in zip(stages, divisors, strict=True))
+    row = partial(dr_nas, epochs * steps, every=steps, alpha_rate=alpha_rate)
+    return _varied(row, "divisor", divisors, spaces, epochs, keep)
+
+
+def _varied(row: Callable[..., Strategy], argument: str, values: Sequence, spaces, epochs: int, keep):
+    """Stages of one row that differ in one of its arguments, which is put on record."""
+    stages = progressive([row(**{argument: value}) for value in values], spaces, epochs, keep=keep)
+    told = lambda stage, value: stage._replace(settings={**stage.settings, argument: value})
+    return tuple(told(stage, value) for stage, value in zip(stages, values, strict=True))
