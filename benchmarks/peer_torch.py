@@ -72,7 +72,7 @@ class Peer:
         self.order, self.options, self.rates = order, options, rates
         self.network = network.to(options.device)
         if options.channels_last:  # an overload that torch's stubs leave out
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         self.weights: list[Tensor] = list(network.parameters())
         self.alpha = [1e-3 * torch.randn(EDGES, len(OPERATIONS)) for _ in CELLS]
         self.alpha = [a.to(self.weights[0]).requires_grad_() for a in self.alpha]

@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,8 @@ from jaxnas import archive, drawing
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
 
-try:
+if sys.platform != "win32":  # there, nothing keeps two processes out of one folder
     import fcntl
-except ImportError:  # not on Windows, where nothing keeps two processes out of one folder
-    fcntl = None  # type: ignore[assignment]
 
 Record = dict[str, Any]
 
@@ -78,11 +77,11 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
       BlockingIOError: where another process holds it.
     """
-    with explained(folder):
-        file = open(folder / "lock", "a", encoding="utf-8")  # noqa: SIM115
-    with file:
+    with contextlib.ExitStack() as stack:
+        with explained(folder):
+            file = stack.enter_context(open(folder / "lock", "a", encoding="utf-8"))
         try:
-            if fcntl:
+            if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             text = f"another process is writing the run in {folder}: wait for its end, or choose another folder."
