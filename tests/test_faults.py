@@ -72,6 +72,20 @@ def signals_at(look, number, monkeypatch):
     monkeypatch.setattr(runner, "rest", watched)
 
 
+def left_at(look, out, monkeypatch, match=".", **options):
+    """Starts the toy search, or goes on with it, and tells it to leave at a look."""
+    signals_at(look, signal.SIGTERM, monkeypatch)
+    with pytest.raises(Interrupted, match=match):
+        faults.search(out, **options)
+    monkeypatch.undo()
+
+
+def said_on_resuming(out):
+    told = Console(file=io.StringIO(), width=600)
+    faults.search(out, resume=True, console=told)
+    return told.file.getvalue()
+
+
 @pytest.fixture(autouse=True)
 def interruptible():
     """Ctrl-C is heard also where the tests were started in the background, by a shell that lets it be ignored."""
@@ -101,10 +115,7 @@ def test_told_to_leave_inside_an_epoch_and_resumed_to_the_same_bits(whole, look,
 @pytest.mark.parametrize("make", [parallel.mesh, pytest.param(parallel.pmapped, marks=pytest.mark.slow)])
 def test_two_devices_told_to_leave_inside_an_epoch_and_resumed(make, whole, tmp_path, monkeypatch):
     """A mesh ends in the numbers of one device; under pmap, where pixel noise differs, near them."""
-    signals_at(8, signal.SIGTERM, monkeypatch)
-    with pytest.raises(Interrupted, match="epoch 2, after 3 of 6"):
-        faults.search(tmp_path / "run", placement=make(jax.devices()[:2]))
-    monkeypatch.undo()
+    left_at(8, tmp_path / "run", monkeypatch, "epoch 2, after 3 of 6", placement=make(jax.devices()[:2]))
     faults.search(tmp_path / "run", resume=True, placement=make(jax.devices()[:2]))
     for one, two in zip(folder.read_records(tmp_path / "run"), folder.read_records(whole), strict=True):
         assert one["step"] == two["step"]
@@ -123,14 +134,10 @@ def test_interrupted_twice_in_one_epoch(whole, tmp_path, monkeypatch):
 
 
 def test_a_damaged_unfinished_epoch_is_run_from_its_beginning(whole, tmp_path, monkeypatch):
-    signals_at(8, signal.SIGTERM, monkeypatch)
-    with pytest.raises(Interrupted):
-        faults.search(tmp_path / "run")
-    monkeypatch.undo()
+    left_at(8, tmp_path / "run", monkeypatch)
     damage(tmp_path / "run" / "unfinished" / "9", "cut")
-    told = Console(file=io.StringIO(), width=300)
-    faults.search(tmp_path / "run", resume=True, console=told)
-    assert "is damaged: going on after epoch 1." in told.file.getvalue()
+    said = said_on_resuming(tmp_path / "run")
+    assert "is damaged: going on after epoch 1." in said
     same(tmp_path / "run", whole)
 
 
@@ -160,10 +167,8 @@ def test_every_row_resumes_to_the_same_bits(toy, name, tmp_path, monkeypatch):
     row = STRATEGIES[name]
     faults.search(tmp_path / "whole", row=row)
     for look, resume in ((8, False), (8, True)):
-        signals_at(look, signal.SIGTERM, monkeypatch)
-        with pytest.raises(Interrupted, match="after 3 of 6" if not resume else "after epoch 3"):
-            faults.search(tmp_path / "run", row=row, resume=resume)
-        monkeypatch.undo()
+        match = "after 3 of 6" if not resume else "after epoch 3"
+        left_at(look, tmp_path / "run", monkeypatch, match, row=row, resume=resume)
     faults.search(tmp_path / "run", row=row, resume=True)
     same(tmp_path / "run", tmp_path / "whole")
 
@@ -188,28 +193,20 @@ def damage(state, how):
 @pytest.mark.parametrize("how", ["cut", "bit", "gone"])
 def test_a_damaged_state_is_told_and_the_one_before_is_used(whole, how, tmp_path, monkeypatch):
     """The fifth of six epochs was the last when the disk failed."""
-    signals_at(29, signal.SIGTERM, monkeypatch)
-    with pytest.raises(Interrupted, match="after epoch 5"):
-        faults.search(tmp_path / "run")
-    monkeypatch.undo()
+    left_at(29, tmp_path / "run", monkeypatch, "after epoch 5")
     damage(tmp_path / "run" / "checkpoints" / "5", how)
-    told = Console(file=io.StringIO(), width=600)
-    faults.search(tmp_path / "run", resume=True, console=told)
-    assert "warning: the state of epoch 5 is damaged" in told.file.getvalue()
-    assert "going on after epoch 4." in told.file.getvalue()
+    said = said_on_resuming(tmp_path / "run")
+    assert "warning: the state of epoch 5 is damaged" in said
+    assert "going on after epoch 4." in said
     assert (tmp_path / "run" / "checkpoints" / "damaged-5").exists()
     same(tmp_path / "run", whole)
 
 
 def test_the_only_state_there_ever_was_is_damaged(whole, tmp_path, monkeypatch):
-    signals_at(5, signal.SIGTERM, monkeypatch)
-    with pytest.raises(Interrupted, match="after epoch 1"):
-        faults.search(tmp_path / "run")
-    monkeypatch.undo()
+    left_at(5, tmp_path / "run", monkeypatch, "after epoch 1")
     damage(tmp_path / "run" / "checkpoints" / "1", "cut")
-    told = Console(file=io.StringIO(), width=600)
-    faults.search(tmp_path / "run", resume=True, console=told)
-    assert "going on at the beginning." in told.file.getvalue()
+    said = said_on_resuming(tmp_path / "run")
+    assert "going on at the beginning." in said
     same(tmp_path / "run", whole)
 
 
@@ -267,10 +264,7 @@ def test_a_folder_that_may_not_be_written(whole, tmp_path):
 
 def test_clocks_going_backwards(whole, tmp_path, monkeypatch):
     """Dates of files in the future, and a clock that loses an hour whenever it is asked."""
-    signals_at(29, signal.SIGTERM, monkeypatch)
-    with pytest.raises(Interrupted, match="after epoch 5"):
-        faults.search(tmp_path / "run")
-    monkeypatch.undo()
+    left_at(29, tmp_path / "run", monkeypatch, "after epoch 5")
     for path in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
         os.utime(path, (4e9, 4e9))
     hours = iter(range(10**6))
