@@ -33,6 +33,13 @@ def random_genotype(key: Array, space: Space, decode: Decode) -> Genotype:
     Each edge gets a random rank, and so does each operation on it; ranks of edges outweigh those of operations. So a
     decoding that compares products of both chooses edges at random, and on each a random one of those that it allows.
 
+    Args:
+      key: everything random follows from it.
+      space: what may be built; masks are left to the decoding.
+      decode: scores -> genotype, such as `top_edges()`; what it can give is what is drawn from.
+
+    Reference: Li and Talwalkar 2019, arXiv:1902.07638.
+
     >>> from jaxnas.spaces.darts import s2
     >>> from jaxnas.strategies.decoding import top_edges
     >>> len(random_genotype(jax.random.key(0), s2(), top_edges()).edges("normal"))
