@@ -75,6 +75,7 @@ def record(peer, losses: Mapping[str, float], seconds: Mapping[str, list[float]]
         **summary(seconds[name], case.batch)._asdict(),
         "ours_is_faster_by": median(seconds[name]) / median(seconds["ours"]),
         "first_losses_differ_by": apart,
+        "gradients_differ_by": peer.gradients_differ_by,
         "threads": get_num_threads(),
     }
 

@@ -67,6 +67,8 @@ def rows(result: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]):
         yield "GFLOP/s", each(lambda run: _three(step_flops / run["step_seconds"] / 1e9))
     if len(columns) > 1:
         yield "first step, with what it compiles", each(lambda run: _three(run.get("first_step_seconds")))
+    if "compiled" in columns:
+        yield "gradients beside the eager ones", each(lambda run: _two(run.get("gradients_differ_by")))
     yield "state, MB", each(lambda run: _mega(memory(run).get("state")))
     yield "temporaries, MB", each(lambda run: _mega(memory(run).get("temporaries")))
     yield "trace, lower, compile, seconds", first(_seconds(ours))
@@ -89,6 +91,10 @@ def _mega(size: int | None) -> str:
 
 def _three(number: float | None) -> str:
     return "" if number is None else f"{number:.3g}"
+
+
+def _two(number: float | None) -> str:
+    return "" if number is None else f"{number:.2g} apart"
 
 
 def _seconds(run: Mapping[str, Any]) -> str:
