@@ -20,7 +20,7 @@ from parity_operations import operations_file
 from parity_progressive import chains_file, stage_network_file
 from parity_schedules import schedules_file
 from parity_snas import snas_decoding_file, snas_file
-from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file
+from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file, recurrent_decoding_file
 
 
 def compare(path: Path) -> Iterator[Line]:
@@ -32,6 +32,7 @@ def compare(path: Path) -> Iterator[Line]:
             "cosine_lr": schedules_file,
             "num_to_drop": chains_file,
             "normal_log_alpha": snas_decoding_file,
+            "recurrent": recurrent_decoding_file,
             "primitives": darts_decoding_file,
             "edge_order": autodl_decoding_file,
         }

@@ -11,7 +11,7 @@ from jaxnas.spaces.darts import darts
 from jaxnas.spaces.genotype import from_nas_bench_201, to_nas_bench_201
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.nasnet import nasnet, nasnet_frc
-from jaxnas.spaces.space import Space
+from jaxnas.spaces.space import Layer, Space, dag
 from jaxnas.strategies.decoding import argmax_edges, top_edges, top_pairs
 from jaxnas.strategies.relaxation import Normalized, edge_normalized, softmax
 
@@ -65,6 +65,18 @@ def nas_bench_decoding_file(data: Mapping) -> Iterator[Line]:
             ours = to_nas_bench_201(decoded(space, argmax_edges(), {"cell": case["alphas"]}))
             yield equal(f"{group} {i}", ours, case["arch"])
             yield equal(f"{group} {i} read back", to_nas_bench_201(from_nas_bench_201(case["arch"])), case["arch"])
+
+
+def recurrent_decoding_file(data: Mapping) -> Iterator[Line]:
+    """Recurrent cells of DARTS: one input, eight nodes, and for each node its best edge."""
+    image = darts(channels=4, layers=3)
+    ops = tuple((name, image.ops[0][1]) for name in data["primitives"])
+    one_cell = {"inputs": 1, "cells": ("cell",), "skeleton": (Layer("cell", 4),)}
+    space = image.replace(name="recurrent", ops=ops, edges=dag(1, 8), outputs=tuple(range(1, 9)), **one_cell)
+    for i, case in enumerate(data["cases"]):
+        ours = decoded(space, top_edges(1), {"cell": case["weights"]})
+        yield equal(f"cases {i}", [[choice.op, choice.source] for choice in ours.edges("cell")], case["recurrent"])
+        yield equal(f"cases {i}, outputs", list(ours.concat("cell")), case["concat"])
 
 
 def counts_file(data: Mapping) -> Iterator[Line]:
