@@ -1,0 +1,202 @@
+"""What are the cells worth that each method finds? Searches on CIFAR-10, true accuracies from NAS-Bench-201.
+
+Every row searches the space NAS-Bench-201 with the same images, network, number of epochs and seeds; the genotype behind
+each epoch is looked up. Random search draws one cell for each seed. Searches of one stage run for all seeds in one program;
+P-DARTS, DrNAS and DARTS-ES, which change shapes or stop by themselves, run seed by seed.
+
+Reduced, so that two cores finish: images averaged to 16 x 16, 4 channels, one cell in each of the three stages, 2,000 images,
+30 epochs of 20 steps of batch 50; P-DARTS has 10 in each stage, DrNAS 15. Alpha's rate is ten times the papers', since the
+search is that much shorter. What comes out is about searches of this size.
+
+    python experiments/truth.py --data-dir DIR --table FILE.npz       # an hour on two cores
+    python experiments/truth.py --smoke                               # digits, three rows, two seeds, a made-up table
+
+Writes truth.json and truth.png into --out, after every row; rows that are there are not run again.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from batched import Found, alone, together
+from matplotlib.figure import Figure
+
+from jaxnas import data as data_sets
+from jaxnas import drawing
+from jaxnas.cli import keep_compiled_programs
+from jaxnas.data import Batch
+from jaxnas.evaluation import benchmark
+from jaxnas.evaluation.benchmark import Table
+from jaxnas.evaluation.random_search import random_genotype
+from jaxnas.evaluation.statistics import summary
+from jaxnas.folder import write
+from jaxnas.planning import Plan, plan
+from jaxnas.record import environment
+from jaxnas.spaces.genotype import to_nas_bench_201
+from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.strategies.decoding import argmax_edges
+
+ROWS = (
+    "random",
+    "random-sharing",
+    "darts-first-order",
+    "darts",
+    "darts-official",
+    "darts-es",
+    "pc-darts",
+    "gdas",
+    "snas",
+    "dr-nas",
+    "p-darts",
+)
+STAGED = {"p-darts": 3, "dr-nas": 2}  # rows whose epochs are shared by stages
+ALONE = (*STAGED, "darts-es")
+DATASETS = ("cifar10", "cifar100", "imagenet16_120")
+
+
+def reduced(dataset: str, data_dir: Path | None, images: int, place: Path) -> Path:
+    """A file with the first training images of a random order, each pixel the mean of four; digits stay as they are."""
+    path = place / "images.npz"
+    whole = data_sets.load(dataset, data_dir)
+    order = np.random.default_rng(0).permutation(len(whole.train.label))[:images]
+    train, test = whole.train, Batch(whole.test.image[:100], whole.test.label[:100])  # the table tests, not we
+    half = (lambda x: x) if dataset == "digits" else halved
+    arrays = {"image": half(train.image[order]), "label": train.label[order]}
+    np.savez(path, **arrays, test_image=half(test.image), test_label=test.label)
+    return path
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    n, h, w, c = image.shape
+    return image.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4)).round().astype(np.uint8)
+
+
+def searched(name: str, images: Path, epochs: int, batch: int, channels: int, seeds: int) -> list[Found]:
+    """One row of the study: what each seed found."""
+    space = nas_bench_201(channels, 1)
+    if name == "random":
+        keys = map(jax.random.key, range(seeds))
+        return [Found([random_genotype(key, space, argmax_edges())], float("nan")) for key in keys]
+    sizes: Mapping[str, Any] = {"dataset": str(images), "batch": batch, "channels": channels}
+    planned = lambda seed: plan(name, "nas_bench_201", epochs=epochs // STAGED.get(name, 1), seed=seed, **sizes)
+    if name in ALONE:
+        return alone([same_images(planned(seed), planned(0)) for seed in range(seeds)])
+    return together(planned(0), seeds)
+
+
+def same_images(planned: Plan, other: Plan) -> Plan:
+    return planned._replace(data=other.data, augment=other.augment)
+
+
+def measured(name: str, found: Sequence[Found], seconds: float, table: Table) -> list[dict[str, Any]]:
+    """One record for each seed: cells, and what they are worth: test accuracy after 200 epochs, in percent."""
+    worth = lambda g: {d: 100 * float(table.values(d, "test", 200)[table.row(g)]) for d in DATASETS}
+    return [
+        {
+            "method": name,
+            "seed": seed,
+            "cells": [to_nas_bench_201(g) for g in one.genotypes],
+            "cifar10_by_epoch": [worth(g)["cifar10"] for g in one.genotypes],
+            **worth(one.genotypes[-1]),
+            "skips": one.genotypes[-1].count("skip_connect"),
+            "entropy": None if np.isnan(one.entropy) else one.entropy,
+            "seconds": seconds / len(found),
+        }
+        for seed, one in enumerate(found)
+    ]
+
+
+def table_of(records: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each method, in Markdown: mean, sample deviation, and the best apart."""
+    lines = ["| method | n | " + " | ".join(f"{d} % | best" for d in DATASETS) + " | skips of 6 | entropy | seconds |"]
+    lines.append("|" + " --- |" * (2 + 2 * len(DATASETS) + 3))
+    for name in dict.fromkeys(record["method"] for record in records):
+        mine = [record for record in records if record["method"] == name]
+        worth = [summary([record[d] for record in mine]) for d in DATASETS]
+        told = [f"{s.mean:.2f}{'' if s.deviation is None else f' ± {s.deviation:.2f}'} | {s.best:.2f}" for s in worth]
+        mean = lambda key, form, mine=mine: (
+            "" if mine[0][key] is None else format(np.mean([record[key] for record in mine]), form)
+        )
+        told += [mean("skips", ".1f"), mean("entropy", ".2f"), mean("seconds", ".0f")]
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(told) + " |")
+    return "\n".join(lines)
+
+
+def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """For each method the true accuracy of the cell behind each epoch: seeds thin, their mean thick."""
+    names = [n for n in dict.fromkeys(r["method"] for r in records) if n != "random"]
+    random = [r["cifar10"] for r in records if r["method"] == "random"]
+    across = min(5, len(names))
+    figure = Figure(figsize=(2.6 * across, 2.3 * -(-len(names) // across)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(-(-len(names) // across), across, sharey=True, sharex=True, squeeze=False))
+    for place, name in zip(axes.flat, names, strict=False):
+        curves = [r["cifar10_by_epoch"][:-1] for r in records if r["method"] == name]
+        for curve in curves:
+            place.plot(range(1, 1 + len(curve)), curve, color="#9db4cc", linewidth=0.8)
+        longest = max(map(len, curves))
+        padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
+        place.plot(range(1, 1 + longest), np.nanmean(padded, 0), color="#1c4a7c", linewidth=2)
+        if random:
+            place.axhline(np.mean(random), color="#b5541c", linestyle="--", linewidth=1)
+        place.set_title(name, fontsize=9)
+    for place in axes.flat[len(names) :]:
+        place.set_axis_off()
+    figure.supxlabel("epoch of the search", fontsize=9)
+    figure.supylabel("CIFAR-10 test accuracy of its cell, %", fontsize=9)
+    return figure
+
+
+def made_up() -> Table:
+    """A table for the smoke test: the more convolutions, the better."""
+    ops = np.array(list(product(range(5), repeat=6)), np.int8)
+    names = np.array(("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"))
+    percent = 10.0 + 10 * (ops == 3).sum(1)
+    return benchmark.table({"ops": ops, "op_names": names, **{f"{d}_test_200": percent for d in DATASETS}})
+
+
+def main(
+    dataset: Annotated[str, typer.Option(help="digits, or a TFDS name.")] = "cifar10",
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
+    table: Annotated[Path | None, typer.Option(help="The table of NAS-Bench-201, docs/nas_bench_201.md.")] = None,
+    rows: Annotated[str, typer.Option(help="Methods, with commas between.")] = ",".join(ROWS),
+    images: Annotated[int, typer.Option(help="Half move the weights, half alpha.")] = 2000,
+    epochs: int = 30,
+    batch: int = 50,
+    channels: int = 4,
+    seeds: int = 8,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Digits, three rows, two seeds, a made-up table.")] = False,
+    out: Path = Path("runs/truth"),
+) -> None:
+    """True accuracies of what each method finds."""
+    keep_compiled_programs()
+    if smoke:
+        dataset, rows, images, epochs, batch, seeds = "digits", "random,darts-first-order,gdas", 16, 2, 8, 2
+    elif table is None:
+        raise ValueError("give the table of NAS-Bench-201 with --table; docs/nas_bench_201.md says how to make it.")
+    truth = made_up() if smoke else benchmark.read(table)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "truth.json"
+    settings = {"dataset": dataset, "images": images, "epochs": epochs, "batch": batch, "channels": channels}
+    study = json.loads(kept.read_text()) if kept.exists() else {"settings": settings, **environment(), "records": []}
+    if study["settings"] != settings:
+        raise ValueError(f"{kept} holds a study of {study['settings']}, not of {settings}: give another --out.")
+    path = reduced(dataset, data_dir, images, out)
+    done = {record["method"] for record in study["records"]}
+    for name in (name for name in rows.split(",") if name not in done):
+        began = time.perf_counter()
+        found = searched(name, path, epochs, batch, channels, seeds)
+        study["records"] += measured(name, found, time.perf_counter() - began, truth)
+        write(kept, json.dumps(study, indent=1) + "\n")
+        typer.echo(table_of(study["records"]).splitlines()[-1])
+    drawing.save(picture(study["records"]), out / "truth.png")
+    typer.echo(table_of(study["records"]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
