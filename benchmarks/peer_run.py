@@ -65,7 +65,7 @@ def gradients_apart(peer: Peer, train, valid) -> float:
         eager = flat()
     apart, limit = float((compiled - eager).norm() / eager.norm()), WRONG[peer.options.precision]
     if not apart <= limit:
-        raise ArithmeticError(f"its gradients differ from the eager ones by {apart:.2g} (at most {limit:g} is compared)")
+        raise ArithmeticError(f"its gradients differ from the eager ones by {apart:.2g} (allowed: {limit:g})")
     return apart
 
 

@@ -1,12 +1,12 @@
 """What are the cells worth that each method finds? Searches on CIFAR-10, true accuracies from NAS-Bench-201.
 
-Every row searches the space NAS-Bench-201 with the same images, network, number of epochs and seeds; the genotype behind
-each epoch is looked up. Random search draws one cell for each seed. Searches of one stage run for all seeds in one program;
-P-DARTS, DrNAS and DARTS-ES, which change shapes or stop by themselves, run seed by seed.
+Every row searches the space NAS-Bench-201 with the same images, network, number of epochs and seeds; the genotype
+behind each epoch is looked up. Random search draws one cell for each seed. Searches of one stage run for all seeds in
+one program; P-DARTS, DrNAS and DARTS-ES, which change shapes or stop by themselves, run seed by seed.
 
-Reduced, so that two cores finish: images averaged to 16 x 16, 4 channels, one cell in each of the three stages, 2,000 images,
-30 epochs of 20 steps of batch 50; P-DARTS has 10 in each stage, DrNAS 15. Alpha's rate is ten times the papers', since the
-search is that much shorter. What comes out is about searches of this size.
+Reduced, so that two cores finish: images averaged to 16 x 16, 8 channels, one cell in each of the three stages, 1,200
+images, 30 epochs of 12 steps of batch 50; P-DARTS has 10 in each stage, DrNAS 15. Alpha's rate is ten times the
+papers', since the search is that much shorter. What comes out is about searches of this size.
 
     python experiments/truth.py --data-dir DIR --table FILE.npz       # an hour on two cores
     python experiments/truth.py --smoke                               # digits, three rows, two seeds, a made-up table
@@ -16,7 +16,7 @@ Writes truth.json and truth.png into --out, after every row; rows that are there
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +30,6 @@ from matplotlib.figure import Figure
 from jaxnas import data as data_sets
 from jaxnas import drawing
 from jaxnas.cli import keep_compiled_programs
-from jaxnas.data import Batch
 from jaxnas.evaluation import benchmark
 from jaxnas.evaluation.benchmark import Table
 from jaxnas.evaluation.random_search import random_genotype
@@ -65,10 +64,10 @@ def reduced(dataset: str, data_dir: Path | None, images: int, place: Path) -> Pa
     path = place / "images.npz"
     whole = data_sets.load(dataset, data_dir)
     order = np.random.default_rng(0).permutation(len(whole.train.label))[:images]
-    train, test = whole.train, Batch(whole.test.image[:100], whole.test.label[:100])  # the table tests, not we
     half = (lambda x: x) if dataset == "digits" else halved
-    arrays = {"image": half(train.image[order]), "label": train.label[order]}
-    np.savez(path, **arrays, test_image=half(test.image), test_label=test.label)
+    some = lambda part, rows: (half(part.image[rows]), part.label[rows])
+    train, test = some(whole.train, order), some(whole.test, ...)
+    np.savez(path, image=train[0], label=train[1], test_image=test[0], test_label=test[1])
     return path
 
 
@@ -79,10 +78,9 @@ def halved(image: np.ndarray) -> np.ndarray:
 
 def searched(name: str, images: Path, epochs: int, batch: int, channels: int, seeds: int) -> list[Found]:
     """One row of the study: what each seed found."""
-    space = nas_bench_201(channels, 1)
     if name == "random":
         keys = map(jax.random.key, range(seeds))
-        return [Found([random_genotype(key, space, argmax_edges())], float("nan")) for key in keys]
+        return [Found([random_genotype(key, nas_bench_201(), argmax_edges())], float("nan")) for key in keys]
     sizes: Mapping[str, Any] = {"dataset": str(images), "batch": batch, "channels": channels}
     planned = lambda seed: plan(name, "nas_bench_201", epochs=epochs // STAGED.get(name, 1), seed=seed, **sizes)
     if name in ALONE:
@@ -160,42 +158,64 @@ def made_up() -> Table:
     return benchmark.table({"ops": ops, "op_names": names, **{f"{d}_test_200": percent for d in DATASETS}})
 
 
+def study(
+    searched: Callable[..., list[Found]],
+    rows: Sequence[str],
+    dataset: str,
+    data_dir: Path | None,
+    table: Path | None,
+    *,
+    out: Path,
+    smoke: bool = False,
+    images: int = 1200,
+    epochs: int = 30,
+    batch: int = 50,
+    channels: int = 8,
+    seeds: int = 8,
+) -> list[dict[str, Any]]:
+    """Runs the rows that are not on record yet, and leaves record and picture.
+
+    Args:
+      searched: (row, file of images, epochs, batch, channels, seeds) -> what each seed found.
+
+    Raises:
+      ValueError: without a table, or where `out` holds a study of other settings.
+    """
+    if smoke:
+        dataset, images, epochs, batch, channels, seeds = "digits", 16, 2, 8, 4, 2
+    elif table is None:
+        raise ValueError("give the table of NAS-Bench-201 with --table; docs/nas_bench_201.md says how to make it.")
+    out.mkdir(parents=True, exist_ok=True)
+    kept, worth = out / "truth.json", made_up() if smoke or table is None else benchmark.read(table)
+    settings = {"dataset": dataset, "images": images, "epochs": epochs, "batch": batch, "channels": channels}
+    told = json.loads(kept.read_text()) if kept.exists() else {"settings": settings, **environment(), "records": []}
+    if told["settings"] != settings:
+        raise ValueError(f"{kept} holds a study of {told['settings']}, not of {settings}: give another --out.")
+    path, records = reduced(dataset, data_dir, images, out), told["records"]
+    for name in (row for row in rows if row not in {record["method"] for record in records}):
+        began = time.perf_counter()
+        found = searched(name, path, epochs, batch, channels, seeds)
+        records += measured(name, found, time.perf_counter() - began, worth)
+        write(kept, json.dumps(told, indent=1) + "\n")
+        typer.echo(table_of(records).splitlines()[-1])
+    drawing.save(picture(records), out / "truth.png")
+    typer.echo(table_of(records))
+    return records
+
+
 def main(
     dataset: Annotated[str, typer.Option(help="digits, or a TFDS name.")] = "cifar10",
     data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
     table: Annotated[Path | None, typer.Option(help="The table of NAS-Bench-201, docs/nas_bench_201.md.")] = None,
     rows: Annotated[str, typer.Option(help="Methods, with commas between.")] = ",".join(ROWS),
-    images: Annotated[int, typer.Option(help="Half move the weights, half alpha.")] = 2000,
-    epochs: int = 30,
-    batch: int = 50,
-    channels: int = 4,
-    seeds: int = 8,
     smoke: Annotated[bool, typer.Option("--smoke", help="Digits, three rows, two seeds, a made-up table.")] = False,
     out: Path = Path("runs/truth"),
 ) -> None:
     """True accuracies of what each method finds."""
     keep_compiled_programs()
     if smoke:
-        dataset, rows, images, epochs, batch, seeds = "digits", "random,darts-first-order,gdas", 16, 2, 8, 2
-    elif table is None:
-        raise ValueError("give the table of NAS-Bench-201 with --table; docs/nas_bench_201.md says how to make it.")
-    truth = made_up() if smoke else benchmark.read(table)
-    out.mkdir(parents=True, exist_ok=True)
-    kept = out / "truth.json"
-    settings = {"dataset": dataset, "images": images, "epochs": epochs, "batch": batch, "channels": channels}
-    study = json.loads(kept.read_text()) if kept.exists() else {"settings": settings, **environment(), "records": []}
-    if study["settings"] != settings:
-        raise ValueError(f"{kept} holds a study of {study['settings']}, not of {settings}: give another --out.")
-    path = reduced(dataset, data_dir, images, out)
-    done = {record["method"] for record in study["records"]}
-    for name in (name for name in rows.split(",") if name not in done):
-        began = time.perf_counter()
-        found = searched(name, path, epochs, batch, channels, seeds)
-        study["records"] += measured(name, found, time.perf_counter() - began, truth)
-        write(kept, json.dumps(study, indent=1) + "\n")
-        typer.echo(table_of(study["records"]).splitlines()[-1])
-    drawing.save(picture(study["records"]), out / "truth.png")
-    typer.echo(table_of(study["records"]))
+        rows = "random,darts-first-order,gdas"
+    study(searched, rows.split(","), dataset, data_dir, table, smoke=smoke, out=out)
 
 
 if __name__ == "__main__":

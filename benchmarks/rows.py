@@ -1,0 +1,90 @@
+"""What a step of every row costs on this machine, in one run: `python -m benchmarks.rows`.
+
+All rows on the same space, images and batch, each compiled, then its steps timed, round after round in turn; in the
+middle of the search, where no row rests any more. The peer, DARTS in PyTorch, takes part where it is installed.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.build import LENGTH, build
+from benchmarks.case import Case
+from benchmarks.machine import machine
+from benchmarks.measure import compile_step, first_state, record, stepper, summary
+from benchmarks.peers import interleave, reason_against, settings
+from jaxnas.folder import write
+from jaxnas.names import STRATEGIES
+from jaxnas.record import environment
+
+
+def ready(case: Case):
+    """A row's compiled step, and a function that makes the next one."""
+    built, key = build(case), jax.random.key(case.seed)
+    compiled, state = compile_step(built.search, built.batches, key), first_state(built.search, key)
+    middle = state._replace(bilevel=state.bilevel._replace(step=jnp.int32(LENGTH * 3 // 5)))
+    return compiled, stepper(compiled, middle, built.batches)
+
+
+def peer(case: Case):
+    """The next step of the peer, in its memory format channels last."""
+    from benchmarks.peer_run import contender
+
+    return contender(case, settings(case, True, "", "default"))[0].step
+
+
+def main(
+    rows: Annotated[str, typer.Option(help="Names of strategies, with commas between; all unless given.")] = "",
+    channels: int = 16,
+    depth: int = 8,
+    batch: int = 16,
+    image: int = 32,
+    steps: Annotated[int, typer.Option(help="Steps that are timed, of each.")] = 5,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("runs/rows.json"),
+) -> None:
+    """Seconds and bytes of a step of every row."""
+    jax.config.update("jax_enable_compilation_cache", False)  # seconds of compilation are measured
+    case = Case(channels=channels, depth=depth, batch=batch, image=image)
+    console, found, turns = Console(), {}, {}
+    for name in rows.split(",") if rows else STRATEGIES:
+        compiled, turns[name] = ready(case._replace(strategy=name))
+        found[name] = record(compiled)
+        console.print(f"{name}: compiled in {compiled.compile_seconds:.0f} s", highlight=False)
+    for order in ("darts-first-order", "darts"):
+        if reason_against(case._replace(strategy=order)) is None:
+            turns[f"PyTorch, {order}"] = peer(case._replace(strategy=order))
+    for step in turns.values():
+        step()
+    seconds = interleave(turns, steps)
+    told = {name: {**found.get(name, {}), **summary(s, batch)._asdict()} for name, s in seconds.items()}
+    result = {
+        "settings": case._asdict(),
+        **environment(),
+        "cores": os.cpu_count(),
+        "machine_speed": machine()._asdict(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, json.dumps({**result, "rows": told}, indent=1) + "\n")
+    console.print(table(told))
+
+
+def table(rows: dict[str, Any]) -> Table:
+    """One line for each row."""
+    shown = Table("row", "step, seconds", "temporaries, MB", "StableHLO lines", "trace + lower + compile, seconds")
+    for name, one in rows.items():
+        parts = [f"{one[part + '_seconds']:.1f}" for part in ("trace", "lower", "compile") if part + "_seconds" in one]
+        mega = f"{one['temporary_bytes'] / 1e6:.0f}" if "temporary_bytes" in one else ""
+        lines = f"{one['stablehlo_lines']:,}" if "stablehlo_lines" in one else ""
+        shown.add_row(name, f"{one['step_seconds']:.3g}", mega, lines, " + ".join(parts))
+    return shown
+
+
+if __name__ == "__main__":
+    typer.run(main)

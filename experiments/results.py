@@ -1,0 +1,52 @@
+"""Writes the tables of docs/results.md from the records in experiments/results: `python experiments/results.py`.
+
+A study's record lies in results/NAME.json; its table goes between two marks of the page. The sentences around them are
+written by hand. Studies without a record leave a line that says so.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import collapse
+import exactness
+import truth
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+TABLES = {
+    "truth": lambda told: truth.table_of(told["records"]),
+    "combined": lambda told: truth.table_of(told["records"]),
+    "collapse": lambda told: collapse.table_of(told["records"]),
+    "exactness": lambda told: exactness.table(told["rows"]),
+    "rows": lambda told: rows_table(told["rows"]),
+}
+
+
+def rows_table(rows) -> str:
+    """Seconds and bytes of a step of every row, and of the peer, in Markdown."""
+    lines = ["| row | step, seconds | over DARTS, first order | temporaries, MB | compiling, seconds |"]
+    lines.append("|" + " --- |" * 5)
+    first = rows["darts-first-order"]["step_seconds"]
+    for name, one in rows.items():
+        mega = f"{one['temporary_bytes'] / 1e6:.0f}" if "temporary_bytes" in one else ""
+        parts = [one[f"{part}_seconds"] for part in ("trace", "lower", "compile") if f"{part}_seconds" in one]
+        compiling = f"{sum(parts):.0f}" if parts else ""
+        seconds = one["step_seconds"]
+        lines.append(f"| {name} | {seconds:.2f} | {seconds / first:.2f} | {mega} | {compiling} |")
+    return "\n".join(lines)
+
+
+def filled(page: str, folder: Path) -> str:
+    """The page with each table as its record gives it."""
+
+    def table(match: re.Match) -> str:
+        record = folder / f"{match[1]}.json"
+        text = TABLES[match[1]](json.loads(record.read_text())) if record.exists() else "*Not run yet.*"
+        return f"<!-- table: {match[1]} -->\n\n{text}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, page, flags=re.S)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(), HERE / "results"))

@@ -1,0 +1,103 @@
+"""The studies run, at their smallest; and their page holds what their records say."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxnas.planning import plan
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "experiments"))
+
+import collapse
+import combined
+import results
+import truth
+from batched import together
+
+
+def test_cells_are_looked_up_after_every_epoch(tmp_path, capsys):
+    """Of a row for all seeds in one program, and of one decoded otherwise; what is on record is not run again."""
+    options = {"dataset": "digits", "data_dir": None, "table": None, "out": tmp_path, "smoke": True}
+    rows = ["random", "darts-first-order"]
+    records = truth.study(truth.searched, rows, **options)
+    assert [(r["method"], r["seed"]) for r in records] == [(name, seed) for name in rows for seed in (0, 1)]
+    for record in records:
+        worth = [10.0 + 10 * cell.count("nor_conv_3x3") for cell in record["cells"]]
+        assert record["cifar10_by_epoch"] == pytest.approx(worth)
+        assert record["cifar10"] == record["cifar10_by_epoch"][-1]
+        assert len(worth) == (1 if record["method"] == "random" else 3)  # two epochs, and the answer
+    before = (tmp_path / "truth.json").read_text()
+    table = capsys.readouterr().out.split("\n| method")[1]
+    truth.study(lambda *_: pytest.fail("run again"), rows, **options)
+    assert (tmp_path / "truth.json").read_text() == before and table in capsys.readouterr().out
+    assert (tmp_path / "truth.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="give another --out"):
+        truth.study(truth.searched, rows, **{**options, "smoke": False, "table": "t.npz"})
+
+
+def test_one_program_finds_what_each_seed_finds_alone():
+        planned = plan("darts-first-order", "nas_bench_201", epochs=2, batch=8, channels=2, fraction=0.02)
+    first, second = (together(planned._replace(seed=seed), 1)[0] for seed in (0, 1))
+    both = together(planned, 2)
+    assert [one.genotypes for one in both] == [first.genotypes, second.genotypes]
+    np.testing.assert_allclose([one.entropy for one in both], [first.entropy, second.entropy], rtol=1e-6)
+
+
+def test_composed_rows_search(tmp_path):
+    records = truth.study(
+        combined.searched, ["pc-darts x gdas"], "digits", None, None, out=tmp_path, smoke=True
+    )
+    assert {record["method"] for record in records} == {"pc-darts x gdas"}
+    assert all(len(record["cells"]) == 3 and record["entropy"] > 0 for record in records)
+
+
+@pytest.mark.slow
+def test_composed_stages_search(tmp_path):
+    records = truth.study(
+        combined.searched, ["pc-darts x gdas x p-darts"], "digits", None, None, out=tmp_path, smoke=True, epochs=3
+    )
+    assert len(records) == 2
+
+
+def record(epoch: int, curvature: float | None, skips: int) -> dict:
+    edges = [["skip_connect" if i < skips else "sep_conv_3x3", 0, 2 + i] for i in range(4)]
+    both = lambda value: dict.fromkeys(("normal", "reduce"), value)
+    genotype = {"space": "s2", "cells": both(edges), "outputs": both([2, 3, 4, 5])}
+    found = {"epoch": epoch, "valid_accuracy": 0.5, "genotype": genotype}
+    return found if curvature is None else {**found, "measured": {"curvature": curvature}}
+
+
+def test_a_collapse_is_told():
+    """Skips that grow with a curvature that doubles late; the rule would have gone back to before that."""
+    calm = [record(e, 0.1 if e % 2 else None, 1) for e in range(1, 24)]
+    steep = [record(e, 0.3 if e % 2 else None, 4) for e in range(24, 36)]
+    told = collapse.told(calm + steep)
+    assert told["skips"] == [1] * 23 + [4] * 12 and told["curvature"]["25"] == 0.3
+    assert 10 <= told["stopped_at"] <= 23 and set(told["cells"]) == {str(told["stopped_at"]), "35"}
+    assert collapse.told(calm)["stopped_at"] is None
+    row = {"space": "s2", "decay": 3e-4, "seed": 0, **told, "retrained": {"last": 40.0, "stopped": 45.0}}
+    assert collapse.table_of([row]).splitlines()[-1].startswith("| s2 | 0.0003 | 0 | 4 | 0.3 | 0.3 | 50.0 |")
+    skips, curvature = collapse.picture([row]).axes
+    assert skips.lines[0].get_ydata()[-1] == 4 and curvature.get_yscale() == "symlog"
+
+
+@pytest.mark.slow
+def test_collapse_searches_and_retrains(tmp_path):
+    collapse.main(smoke=True, out=tmp_path, data_dir=None, dataset="digits", spaces="s2", seeds=1, epochs=1)
+    told = json.loads((tmp_path / "collapse.json").read_text())
+    assert [r["decay"] for r in told["records"]] == [3e-4, 9e-4]
+    assert all(0 <= r["retrained"]["last"] <= 100 for r in told["records"])
+
+
+def test_the_page_holds_what_the_records_say():
+    page = results.PAGE.read_text()
+    assert results.filled(page, ROOT / "experiments" / "results") == page
+    assert set(results.TABLES) == set(results.re.findall(r"<!-- table: (\w+) -->", page))
+
+
+def test_a_study_without_a_record_says_so(tmp_path):
+    assert "Not run yet" in results.filled("<!-- table: truth -->\nold\n<!-- end -->", tmp_path)
