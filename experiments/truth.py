@@ -186,11 +186,12 @@ def study(
     elif table is None:
         raise ValueError("give the table of NAS-Bench-201 with --table; docs/nas_bench_201.md says how to make it.")
     out.mkdir(parents=True, exist_ok=True)
-    kept, worth = out / "truth.json", made_up() if smoke or table is None else benchmark.read(table)
+    kept = out / "truth.json"
     settings = {"dataset": dataset, "images": images, "epochs": epochs, "batch": batch, "channels": channels}
     told = json.loads(kept.read_text()) if kept.exists() else {"settings": settings, **environment(), "records": []}
     if told["settings"] != settings:
         raise ValueError(f"{kept} holds a study of {told['settings']}, not of {settings}: give another --out.")
+    worth = made_up() if smoke or table is None else benchmark.read(table)
     path, records = reduced(dataset, data_dir, images, out), told["records"]
     for name in (row for row in rows if row not in {record["method"] for record in records}):
         began = time.perf_counter()

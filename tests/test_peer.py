@@ -17,7 +17,7 @@ from benchmarks.build import build
 from benchmarks.case import Case
 from benchmarks.measure import first_state
 from benchmarks.peer_network import MaxPool, Supernet, opaque_max_pool
-from benchmarks.peer_run import gradients_apart, contender
+from benchmarks.peer_run import contender, gradients_apart
 from benchmarks.peer_torch import CELLS, Options, Passed, Peer, Rates
 from benchmarks.peers import Wish, compare, reason_against
 

@@ -9,14 +9,15 @@ import pytest
 
 from jaxnas.planning import plan
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "experiments"))
+sys.path.append(str(Path(__file__).parent.parent / "experiments"))
 
 import collapse
 import combined
 import results
 import truth
 from batched import together
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_cells_are_looked_up_after_every_epoch(tmp_path, capsys):
@@ -40,7 +41,7 @@ def test_cells_are_looked_up_after_every_epoch(tmp_path, capsys):
 
 
 def test_one_program_finds_what_each_seed_finds_alone():
-        planned = plan("darts-first-order", "nas_bench_201", epochs=2, batch=8, channels=2, fraction=0.02)
+    planned = plan("darts-first-order", "nas_bench_201", epochs=2, batch=8, channels=2, fraction=0.02)
     first, second = (together(planned._replace(seed=seed), 1)[0] for seed in (0, 1))
     both = together(planned, 2)
     assert [one.genotypes for one in both] == [first.genotypes, second.genotypes]
@@ -48,9 +49,7 @@ def test_one_program_finds_what_each_seed_finds_alone():
 
 
 def test_composed_rows_search(tmp_path):
-    records = truth.study(
-        combined.searched, ["pc-darts x gdas"], "digits", None, None, out=tmp_path, smoke=True
-    )
+    records = truth.study(combined.searched, ["pc-darts x gdas"], "digits", None, None, out=tmp_path, smoke=True)
     assert {record["method"] for record in records} == {"pc-darts x gdas"}
     assert all(len(record["cells"]) == 3 and record["entropy"] > 0 for record in records)
 
