@@ -6,8 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-FAST = " --xla_backend_optimization_level=0"  # what programs do stays; tests of their size say so and compile in full
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8" + FAST
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",  # what programs do stays; tests of their size compile in full
+    )
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -23,7 +28,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 def python(*args, flags="", **options):
     """A Python of its own: its exit status and output; programs compiled by the tests are found."""
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": CACHE, "XLA_FLAGS": flags + FAST, "COLUMNS": "200"}
+    env = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": CACHE,
+        "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+        "COLUMNS": "200",
+    }
     command = [sys.executable, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
 
