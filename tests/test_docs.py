@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,3 +107,30 @@ def test_retraining(tmp_path):
     skips = jn.genotype.genotype("darts", {"normal": cell, "reduce": cell}, dict.fromkeys(("normal", "reduce"), (2, 5)))
     assert 0 <= names["retrain"](skips, few, recipe, tmp_path / "run") <= 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["recipe"]["drop_path"] == 0.3
+
+
+SPECIAL = {"spaces.md", "nas_bench_201.md", "evaluation.md", "composition.md", "comparison.md", "robust.md"}  # run elsewhere
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "```python" in page.read_text(encoding="utf-8"))
+
+
+def printed(block):
+    """What a block says that it prints: behind `print(...)  # `, several lines apart by bars."""
+    found = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.M)
+    return [line for text in found for line in text.split(" | ")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SPECIAL], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, capsys):
+    """All blocks in order, in one namespace; what they print is what they say."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem}
+    for block in blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+        assert capsys.readouterr().out.splitlines() == printed(block)
+
+
+def test_no_page_is_left_out():
+    """Every page with Python is run here or by a test that names it."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    names = {page.name for page in PAGES}
+    assert SPECIAL < names and all(f'"docs/{name}"' in tests or f'"docs" / "{name}"' in tests for name in SPECIAL)
