@@ -5,7 +5,9 @@ from pathlib import Path
 
 import griffe
 
-SECTION = re.compile(r"^(Reference|References|Checked|Deviates|Reference, Deviates|Returns):[ \n]+(.+(?:\n +.+)*)", re.M)
+SECTION = re.compile(
+    r"^(Reference|References|Checked|Deviates|Reference, Deviates|Returns):[ \n]+(.+(?:\n +.+)*)", re.M
+)
 DOCTEST = re.compile(r"(?:^>>> .*\n?(?:.+\n?)*)", re.M)
 
 
