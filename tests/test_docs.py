@@ -17,7 +17,6 @@ import pytest
 import typer
 from rich.console import Console
 
-import jaxnas as jn
 from jaxnas.cli import app
 from jaxnas.names import DEVICES, RECIPES, SPACES, STOPS, STRATEGIES
 
