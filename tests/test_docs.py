@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,12 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import typer
+from rich.console import Console
+
+from jaxnas.cli import app
+from jaxnas.names import DEVICES, RECIPES, SPACES, STOPS, STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,3 +114,84 @@ def test_retraining(tmp_path):
     skips = jn.genotype.genotype("darts", {"normal": cell, "reduce": cell}, dict.fromkeys(("normal", "reduce"), (2, 5)))
     assert 0 <= names["retrain"](skips, few, recipe, tmp_path / "run") <= 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["recipe"]["drop_path"] == 0.3
+
+
+SPECIAL = {
+    "spaces.md",
+    "nas_bench_201.md",
+    "evaluation.md",
+    "composition.md",
+    "comparison.md",
+    "robust.md",
+}  # run elsewhere
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "```python" in page.read_text(encoding="utf-8"))
+
+
+def printed(block):
+    """What a block says that it prints: behind `print(...)  # `, several lines apart by bars."""
+    found = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.M)
+    return [line for text in found for line in text.split(" | ")]
+
+
+SMALLER = {  # page -> what is written there -> what is run
+    "tour.md": {
+        "jn.data.split(digits, seed=0)": "jn.data.split(digits, seed=0, fraction=0.01)",
+        "jn.spaces.darts(channels=4, layers=5,": "jn.spaces.nas_bench_201(2, 1,",
+        "steps=10 * 12, every=12,": "steps=1, hypergradient=jn.first_order(),",
+        "epochs=10)": "epochs=1)",
+        "augment=augment)\njn.drawing": "augment=augment, batch=8, console=QUIET)\njn.drawing",
+    }
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SPECIAL], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, capsys):
+    """All blocks in order, in one namespace; what they print is what they say."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem, "QUIET": Console(quiet=True)}
+    changes = SMALLER.get(page.name, {})
+    assert all(sum(old in block for block in blocks(page)) == 1 for old in changes)
+    for block in blocks(page):
+        smaller = reduce(lambda text, change: text.replace(*change), changes.items(), block)
+        exec(compile(smaller, str(page), "exec"), names)
+        assert capsys.readouterr().out.splitlines() == printed(block)
+
+
+def test_no_page_is_left_out():
+    """Every page with Python is run here or by a test that names it."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    names = {page.name for page in PAGES}
+    assert names.issuperset(SPECIAL) and all(
+        f'"docs/{name}"' in tests or f'"docs" / "{name}"' in tests for name in SPECIAL
+    )
+
+
+NAMES = {"strategy": STRATEGIES, "space": SPACES, "recipe": RECIPES, "devices": DEVICES, "stop": STOPS}
+
+
+COMMANDS = typer.main.get_command(app).commands
+DOCUMENTS = [ROOT / "README.md", ROOT / "BUILD.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def command_lines(path):
+    """The `jaxnas` command lines of a document, in blocks and in the middle of sentences."""
+    text = re.sub(r"```python\n.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    blocks, rest = re.findall(r"```\n.*?```", text, re.S), re.sub(r"```.*?```", "", text, flags=re.S)
+    indented = re.findall(r"^    .*$", rest, re.M)
+    lines = re.findall(r"^(?:.* )?(?:\S+/)?jaxnas ([a-z]+(?: .*)?)$", "\n".join([*blocks, *indented]), re.M)
+    inline = re.findall(r"`(?:\S*/)?jaxnas ([a-z][^`]+)`", rest)
+    return [(path.name, " ".join(line.partition(" > ")[0].split())) for line in [*lines, *inline]]
+
+
+@pytest.mark.parametrize(("page", "line"), [found for path in DOCUMENTS for found in command_lines(path)])
+def test_a_command_line_parses(page, line):
+    """Each option is one of its command, each value of its type, each name one that there is; nothing is run."""
+    name, *args = shlex.split(line, comments=True)
+    values = COMMANDS[name].make_context(name, args).params if args else {}
+    for option, known in NAMES.items():
+        assert values.get(option) in (None, *known), f"{page} names a {option} that is none"
+
+
+def test_command_lines_are_found():
+    assert len(command_lines(ROOT / "README.md")) >= 12
+    assert ("tour.md", "compare runs/a-trained runs/r-trained --out fair") in command_lines(ROOT / "docs/tour.md")

@@ -1,0 +1,61 @@
+"""The notebooks run from top to bottom, and what is stored in them is what a run shows."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from conftest import CACHE
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code(notebook):
+    """Its cells of code."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def kinds(cell):
+    """What a cell shows, as the richest form of each output; warnings on stderr are not counted."""
+    told = [next(iter(sorted(output["data"]))) for output in cell["outputs"] if "data" in output]
+    return told + [output["name"] for output in cell["outputs"] if output.get("name") == "stdout"]
+
+
+@by_name
+def test_what_is_stored(path):
+    """Run in order and without errors, with pictures of less than 100 kB, and nothing of the machine it ran on."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cells = code(notebook)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures and max(map(len, pictures)) * 3 / 4 < 100_000
+    assert {output["output_type"] for output in outputs} <= {"execute_result", "display_data", "stream"}
+    assert all(output.get("name") != "stderr" for output in outputs) and "/home/" not in path.read_text("utf-8")
+
+
+@by_name
+def test_public_names_only(path):
+    """What a notebook takes from `jn` is public, and it does not reach for private names."""
+    import jaxnas as jn
+
+    text = "\n".join("".join(cell["source"]) for cell in code(json.loads(path.read_text(encoding="utf-8"))))
+    tree = ast.parse(text.replace("%matplotlib inline", ""))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "jn"}
+    assert used and all(hasattr(jn, name) for name in used)
+    assert not any(isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace" for node in ast.walk(tree))
+
+
+@pytest.mark.slow
+@by_name
+def test_a_notebook_runs(path, tmp_path, monkeypatch):
+    """In a kernel of its own; every cell shows the kinds of things that are stored."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", CACHE)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    stored, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=where).execute()
+    assert [kinds(cell) for cell in code(notebook)] == [kinds(cell) for cell in code(stored)]
