@@ -10,8 +10,8 @@ Reduced, so that two cores finish: images averaged to 16 x 16, 8 channels, 5 cel
 steps; alpha's rate ten times the paper's; networks of 8 channels and 5 cells, 10 epochs. Curves are about searches of
 this size.
 
-    python experiments/collapse.py --data-dir DIR                 # hours on two cores
-    python experiments/collapse.py --smoke                        # digits, one space, two decays
+    python -m experiments.collapse --data-dir DIR                 # hours on two cores
+    python -m experiments.collapse --smoke                        # digits, one space, two decays
 
 Writes collapse.json and collapse.png into --out, after every search; searches that are there are not run again.
 """
@@ -25,8 +25,8 @@ import jax
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console
-from truth import reduced
 
+from experiments.truth import reduced
 from jaxnas import data as data_sets
 from jaxnas import drawing
 from jaxnas.cli import keep_compiled_programs

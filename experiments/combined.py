@@ -5,8 +5,8 @@ Equal budget: the same images and the same number of steps in all, each row with
 those of docs/composition.md. Images, network and length are those of truth.py, and so is the reading: it is about
 small searches.
 
-    python experiments/combined.py --data-dir DIR --table FILE.npz        # half an hour on two cores
-    python experiments/combined.py --smoke                                # digits, two rows, two seeds, a made-up table
+    python -m experiments.combined --data-dir DIR --table FILE.npz        # half an hour on two cores
+    python -m experiments.combined --smoke                                # digits, two rows, two seeds, a made-up table
 
 Writes truth.json and truth.png into --out, after every row; rows that are there are not run again.
 """
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import optax
-import truth
 import typer
-from batched import Found, alone, together
 
+from experiments import truth
+from experiments.batched import Found, alone, together
 from jaxnas.cli import keep_compiled_programs
 from jaxnas.planning import Plan, plan
 from jaxnas.spaces.nas_bench_201 import nas_bench_201

@@ -1,6 +1,6 @@
-"""Writes the tables of docs/results.md from the records in experiments/results: `python experiments/results.py`.
+"""Writes the tables of docs/results.md from the records in experiments/studies: `python -m experiments.results`.
 
-A study's record lies in results/NAME.json; its table goes between two marks of the page. The sentences around them are
+A study's record lies in studies/NAME.json; its table goes between two marks of the page. The sentences around them are
 written by hand. Studies without a record leave a line that says so.
 """
 
@@ -8,9 +8,7 @@ import json
 import re
 from pathlib import Path
 
-import collapse
-import exactness
-import truth
+from experiments import collapse, exactness, truth
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -49,4 +47,4 @@ def filled(page: str, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(), HERE / "results"))
+    PAGE.write_text(filled(PAGE.read_text(), HERE / "studies"))

@@ -8,8 +8,8 @@ Reduced, so that two cores finish: images averaged to 16 x 16, 8 channels, one c
 images, 30 epochs of 12 steps of batch 50; P-DARTS has 10 in each stage, DrNAS 15. Alpha's rate is ten times the
 papers', since the search is that much shorter. What comes out is about searches of this size.
 
-    python experiments/truth.py --data-dir DIR --table FILE.npz       # an hour on two cores
-    python experiments/truth.py --smoke                               # digits, three rows, two seeds, a made-up table
+    python -m experiments.truth --data-dir DIR --table FILE.npz       # an hour on two cores
+    python -m experiments.truth --smoke                               # digits, three rows, two seeds, a made-up table
 
 Writes truth.json and truth.png into --out, after every row; rows that are there are not run again.
 """
@@ -24,9 +24,9 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import typer
-from batched import Found, alone, together
 from matplotlib.figure import Figure
 
+from experiments.batched import Found, alone, together
 from jaxnas import data as data_sets
 from jaxnas import drawing
 from jaxnas.cli import keep_compiled_programs

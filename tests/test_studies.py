@@ -9,13 +9,10 @@ import pytest
 
 from jaxnas.planning import plan
 
-sys.path.append(str(Path(__file__).parent.parent / "experiments"))
+sys.path.append(str(Path(__file__).parent.parent))
 
-import collapse
-import combined
-import results
-import truth
-from batched import together
+from experiments import collapse, combined, results, truth
+from experiments.batched import together
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +91,7 @@ def test_collapse_searches_and_retrains(tmp_path):
 
 def test_the_page_holds_what_the_records_say():
     page = results.PAGE.read_text()
-    assert results.filled(page, ROOT / "experiments" / "results") == page
+    assert results.filled(page, ROOT / "experiments" / "studies") == page
     assert set(results.TABLES) == set(results.re.findall(r"<!-- table: (\w+) -->", page))
 
 
