@@ -6,6 +6,7 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 import os
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Differentiable neural architecture search: find a cell, look at it, know what it costs.",
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jaxnas {version('jaxnas')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _common(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del shown
 
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."

@@ -23,7 +23,8 @@ SLOTS = (
 )
 ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from inside jaxnas
     "spaces.space": (),
-    "spaces.genotype": (),
+    "spaces.notation": (),
+    "spaces.genotype": ("spaces.notation",),
     "spaces.depthwise": (),
     "spaces.norm": (),
     "spaces.layout": (),
@@ -93,7 +94,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.ops",
         "spaces.space",
     ),
-    "evaluation.benchmark": ("spaces.genotype", "spaces.space"),
+    "evaluation.rows": ("spaces.genotype", "spaces.space"),
+    "evaluation.benchmark": ("evaluation.rows", "spaces.genotype"),
     "evaluation.official_table": ("evaluation.benchmark", "spaces.genotype"),
     "evaluation.tabular": ("evaluation.benchmark",),
     "evaluation.methods": ("evaluation.tabular",),
@@ -123,7 +125,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "evaluation.export": ("augmentation", "spaces.depthwise", "spaces.network"),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line
-    "interop": (SPACES, "strategies.mixing"),
+    "interop_names": (SPACES,),
+    "interop": ("interop_names", SPACES, "strategies.mixing"),
     "interop_network": ("interop", SPACES),
     "datasets.prepared": (),
     "archive": ("memory",),
@@ -133,7 +136,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "drawing": ("arcs", "spaces.genotype"),
     "drawing_tables": ("drawing",),
     "checkpoint": (),
-    "parallel": ("data",),
+    "processes": (),
+    "parallel": ("data", "processes"),
     "interruption": ("checkpoint", "epoch", "search"),
     "memory": (),
     "recovery": (
