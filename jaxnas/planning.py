@@ -153,10 +153,12 @@ def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
     """What a name stands for.
 
     Raises:
-      ValueError: for a name that is not in the table; says which are.
+      ValueError: for a name that is not in the table; says which are, and which is near.
     """
     if name not in table:
-        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
+        near = get_close_matches(name.lower(), table, n=2)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.{meant}")
     return table[name]
 
 

@@ -158,6 +158,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
     "cli_tables": ANYTHING,  # but not `cli`
+    "cli_show": ANYTHING,  # but not `cli`
+    "cli_help": ("catalogue", "names"),
+    "catalogue": ("data", "datasets.prepared", "evaluation.recipes", "names", "spaces.genotype", "table"),
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
     "spaces": ("spaces.darts", "spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet"),
