@@ -3,9 +3,11 @@
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +17,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, parallel
+from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel
 from jaxnas.epoch import Diverged
+from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, placed, plan
-from jaxnas.runner import run
+from jaxnas.runner import Observe, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,6 +67,8 @@ _DEVICES = (
     f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
     "and pmap: each normalises by its own part of the batch."
 )
+_LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation of each edge."
+_TENSORBOARD = "Write curves and alpha there for TensorBoard too; needs tensorboardX."
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 
 
@@ -88,6 +93,8 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that everything works.")] = False,
+    live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=_TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=cli_show.RESULT)] = False,
 ) -> None:
@@ -121,8 +128,9 @@ def search(
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        with parallel.told_when_lost(lost):
-            carry_out(planned, run, out=out, resume=resume, console=console)
+        with parallel.told_when_lost(lost), _observed(tensorboard) as observe:
+            more = {"show": partial(shown, space=planned.space)} if live else {}
+            carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
     except KeyboardInterrupt as error:
         told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
         told = f"{str(error) or 'stopped'}; {lost if distributed else told}"
@@ -130,6 +138,10 @@ def search(
         parallel.leave(128 + getattr(error, "signal", 2))
     if as_json and parallel.leads():
         cli_show.tell_result(out)
+
+
+def _observed(place: Path | None) -> contextlib.AbstractContextManager[Observe | None]:
+    return logs.tensorboard(place) if place else contextlib.nullcontext()
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

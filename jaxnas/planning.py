@@ -127,12 +127,14 @@ def plan(
     )
 
 
-def carry_out(planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console) -> Any:
-    """Gives a plan to `runner.run`."""
+def carry_out(
+    planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console, **options: Any
+) -> Any:
+    """Gives a plan to `runner.run`, with more of its options."""
     kept = planned._asdict()
-    data = {name: kept[name] for name in ("batch", "augment", "settings", "stop", "watch", "finish", "placement")}
-    key = jax.random.key(planned.seed)
-    return run(planned.stages, planned.space, planned.data, key, out=out, resume=resume, console=console, **data)
+    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement")
+    options |= {name: kept[name] for name in names} | {"out": out, "resume": resume, "console": console}
+    return run(planned.stages, planned.space, planned.data, jax.random.key(planned.seed), **options)
 
 
 def placed(devices: str, distributed: bool, out: Path | None) -> parallel.Placement:

@@ -152,6 +152,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "epoch": ("data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
+    "logs": ("runner",),
+    "live": ("progress", "spaces.space"),
     "record": ("folder", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "spaces.space", "stages", "strategies.strategy"),
     "names": ANYTHING,
