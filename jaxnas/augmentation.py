@@ -168,13 +168,21 @@ def _stretch(key: Array, count: int, size: int, length: int) -> Array:
 
 
 def identity(key: Array, images: Array) -> Array:
-    """The images as they are."""
+    """The images as they are.
+
+    Args:
+      key: not used.
+      images: [B, H, W, C].
+    """
     del key
     return images
 
 
 def chain(*transforms: Transform) -> Transform:
     """The transforms one after the other, the first one first, each with a key of its own.
+
+    Args:
+      transforms: (key, images [B, H, W, C]) -> images.
 
     >>> chain(pad_crop(1), flip())(jax.random.key(0), jnp.ones((2, 8, 8, 1))).shape
     (2, 8, 8, 1)
@@ -208,10 +216,18 @@ def default_augmentation(dataset: Dataset, stats: Statistics) -> Transform:
 
 
 def mirrored(dataset: Dataset) -> bool:
-    """Whether the mirror image of a class is an image of that class: not for the named sets of digits and letters."""
+    """Whether the mirror image of a class is an image of that class: not for the named sets of digits and letters.
+
+    Args:
+      dataset: told by its name; one of the user's own counts as mirrored.
+    """
     return dataset.name.replace(":", "/").split("/")[0] not in _HANDED
 
 
 def plain(stats: Statistics) -> Transform:
-    """Normalised and otherwise untouched: for the held-out test."""
+    """Normalised and otherwise untouched: for the held-out test.
+
+    Args:
+      stats: mean and deviation of each channel, from `statistics`.
+    """
     return normalize(stats)

@@ -48,22 +48,38 @@ class Solver(NamedTuple):
 
 
 def always(step: Array) -> Array:
-    """Alpha moves at every step."""
+    """Alpha moves at every step.
+
+    Args:
+      step: number of the step, from 0.
+    """
     return step >= 0
 
 
 def after(steps: int) -> Callable[[Array], Array]:
-    """Alpha moves once `steps` steps have passed; until then its moments rest too."""
+    """Alpha moves once `steps` steps have passed; until then its moments rest too.
+
+    Args:
+      steps: how many alpha rests.
+    """
     return lambda step: step >= steps
 
 
 def every(steps: int) -> Callable[[Array], Array]:
-    """Alpha moves at each `steps`-th step."""
+    """Alpha moves at each `steps`-th step.
+
+    Args:
+      steps: from one move to the next, at least 1.
+    """
     return lambda step: step % steps == 0
 
 
 def never(step: Array) -> Array:
-    """Alpha rests for the whole search: its pass is compiled, since it is that of the weights, and never run."""
+    """Alpha rests for the whole search: its pass is compiled, since it is that of the weights, and never run.
+
+    Args:
+      step: number of the step, from 0.
+    """
     return step < 0
 
 
@@ -114,6 +130,9 @@ def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTran
     """One loss, one batch, both players at once: the single-level search of SNAS.
 
     Uses the outer loss (with its penalties) on the training batch. Metrics as in `alternating`, under "train".
+
+    Args:
+      weights_tx, alpha_tx: optimizers of the two players.
 
     Reference: Xie et al. 2019, arXiv:1812.09926, equation 5.
     """

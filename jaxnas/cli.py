@@ -1,11 +1,14 @@
-"""The command line: `jaxnas search | draw | info | methods`, and those of `cli_compare`, `cli_evaluate`, `cli_tables`.
+"""The command line: `jaxnas search`, and the commands of `cli_show`, `cli_compare`, `cli_evaluate`, `cli_tables`.
 
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -13,30 +16,39 @@ import jax
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, parallel, table
+from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel
 from jaxnas.epoch import Diverged
-from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.names import DEVICES, SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
-from jaxnas.planning import carry_out, genotype_of, named, placed, plan
-from jaxnas.record import environment
-from jaxnas.runner import run
-from jaxnas.spaces.genotype import Genotype
-from jaxnas.spaces.space import Space
+from jaxnas.live import shown
+from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
+from jaxnas.planning import carry_out, placed, plan
+from jaxnas.runner import Observe, run
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Differentiable neural architecture search: find a cell, look at it, know what it costs.",
+    epilog=cli_help.exits(),
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jaxnas {version('jaxnas')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _common(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del shown
+
+
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
-_WHAT = "A run's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
-_SPACE = f"What may be built: {', '.join(SPACES)}."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's unless given, ten times it for searches under {SHORT:,} steps."
@@ -55,31 +67,36 @@ _DEVICES = (
     f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
     "and pmap: each normalises by its own part of the batch."
 )
+_LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation of each edge."
+_TENSORBOARD = "Write curves and alpha there for TensorBoard too; needs tensorboardX."
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
-_DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 
 
-@app.command()
+@app.command(epilog=cli_help.epilog("search"))
 def search(
-    strategy: Annotated[str, typer.Option(help=_STRATEGY)] = "darts",
-    space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
-    dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
+    strategy: Annotated[str, typer.Option(help=_STRATEGY, autocompletion=cli_help.a_strategy)] = "darts",
+    space: Annotated[str, typer.Option(help=cli_show.SPACE, autocompletion=cli_help.a_space)] = "darts",
+    dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=cli_help.a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the search, or of each of its stages.")] = 10,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,
     channels: Annotated[int, typer.Option(help="Width of the first cells.")] = 4,
-    depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
+    depth: Annotated[int | None, typer.Option(help=cli_show.DEPTH)] = None,
     alpha_rate: Annotated[float | None, typer.Option(help=_ALPHA_RATE)] = None,
-    stop: Annotated[str | None, typer.Option(help=_STOP)] = None,
+    stop: Annotated[str | None, typer.Option(help=_STOP, autocompletion=cli_help.a_rule)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_CURVATURE)] = None,
     samples: Annotated[int | None, typer.Option(min=1, help=_SAMPLES)] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
-    devices: Annotated[str, typer.Option(help=_DEVICES)] = "mesh",
+    devices: Annotated[str, typer.Option(help=_DEVICES, autocompletion=cli_help.a_placement)] = "mesh",
     distributed: Annotated[bool, typer.Option("--distributed", help=_DISTRIBUTED)] = False,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that everything works.")] = False,
+    live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=_TENSORBOARD)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=cli_show.RESULT)] = False,
 ) -> None:
     """Search an architecture, and leave a folder with genotype, curves and pictures.
 
@@ -106,101 +123,41 @@ def search(
         smoke=smoke,
         placement=placement,
     )
-    console = Console(quiet=not parallel.leads())
-    console.print(f"{planned.told}; {_device(placement.devices)}.", soft_wrap=True)
+    console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
+    console.print(f"{planned.told}; {cli_show.device(placement.devices)}.", soft_wrap=True)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        with parallel.told_when_lost(lost):
-            carry_out(planned, run, out=out, resume=resume, console=console)
+        with parallel.told_when_lost(lost), _observed(tensorboard) as observe:
+            more = {"show": partial(shown, space=planned.space)} if live else {}
+            carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
     except KeyboardInterrupt as error:
         told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
         told = f"{str(error) or 'stopped'}; {lost if distributed else told}"
         console.print(f"\n{escape(told)}", highlight=False, soft_wrap=True)
         parallel.leave(128 + getattr(error, "signal", 2))
+    if as_json and parallel.leads():
+        cli_show.tell_result(out)
 
 
-@app.command()
-def draw(
-    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT)],
-    out: Annotated[Path, typer.Option(help="Picture to write, .png or .svg.")] = Path("cells.png"),
-) -> None:
-    """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
-    with folder.explained(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        genotype = genotype_of(what)
-        drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
-    Console().print(f"drawn in [bold]{escape(str(out))}[/bold]")
+def _observed(place: Path | None) -> contextlib.AbstractContextManager[Observe | None]:
+    return logs.tensorboard(place) if place else contextlib.nullcontext()
 
 
-@app.command()
-def info(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[RUN|GENOTYPE]", help=f"{_WHAT} The cost of its network is told.")
-    ] = None,
-    space: Annotated[str, typer.Option(help=_SPACE)] = "darts",
-    channels: Annotated[int | None, typer.Option(help="Width of the first cells; the papers' unless given.")] = None,
-    depth: Annotated[int | None, typer.Option(help=_DEPTH)] = None,
-    classes: Annotated[int, typer.Option(help="Number of labels.")] = 10,
-    side: Annotated[int, typer.Option(help="Height and width of the images.")] = 32,
-) -> None:
-    """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
-    console, found = Console(), environment()
-    console.print(f"{_device()}; " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()))
-    genotype = genotype_of(what) if what else None
-    chosen = named(SPACES, genotype.space if genotype else space, "space")
-    image = (side, side, 3)
-    if genotype is None:
-        built = chosen.make(channels or 16, depth or chosen.searched, classes, image=image)
-        _show_cost(console, f"supernet of {space}", built, supernet_cost(built))
-        return
-    width, layers = channels or chosen.official[0], depth or chosen.official[1]
-    built = chosen.network(width, layers, classes, image=image)
-    _show_cost(console, f"network of this {genotype.space} genotype", built, genotype_cost(genotype, built))
-
-
-@app.command()
-def methods(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a document, with sources and deviations.")] = False,
-) -> None:
-    """The table of methods: what fills each slot."""
-    if markdown:
-        typer.echo(table.markdown(), nl=False)
-        return
-    found = table.rows()
-    shown = Table("method", *found[0].slots, show_lines=True)
-    for one in found:
-        shown.add_row(one.name, *one.slots.values())
-    Console().print(shown)
-
-
-app.command()(cli_compare.compare)
-app.command()(cli_compare.ablate)
-app.command()(cli_evaluate.evaluate)
-app.command()(cli_evaluate.export)
-app.command()(cli_tables.lookup)
-app.command()(cli_tables.tabular)
-
-
-def _show_cost(console: Console, title: str, space: Space, costs: dict[str, Cost]) -> None:
-    shown = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
-    for name, cost in {**costs, "all": total(costs)}.items():
-        shown.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
-    console.print(
-        f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
-    )
-    console.print(shown)
-
-
-def _inputs(genotype: Genotype) -> int | None:
-    """States that a cell starts from, where the space is one that we know."""
-    chosen = SPACES.get(genotype.space)
-    return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
-
-
-def _device(devices: Sequence[jax.Device] = ()) -> str:
-    devices = devices or jax.devices()
-    return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
+COMMANDS: dict[str, Callable[..., None]] = {
+    "draw": cli_show.draw,
+    "info": cli_show.info,
+    "list": cli_show.list_names,
+    "methods": cli_show.methods,
+    "compare": cli_compare.compare,
+    "ablate": cli_compare.ablate,
+    "evaluate": cli_evaluate.evaluate,
+    "export": cli_evaluate.export,
+    "lookup": cli_tables.lookup,
+    "tabular": cli_tables.tabular,
+}
+for name, command in COMMANDS.items():
+    app.command(name, epilog=cli_help.epilog(name))(command)
 
 
 def keep_compiled_programs() -> None:

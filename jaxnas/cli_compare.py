@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
 
-from jaxnas import ablation, folder
+from jaxnas import ablation, cli_help, folder
 from jaxnas.evaluation import outcomes, report
 from jaxnas.evaluation.comparison import Comparison
 from jaxnas.evaluation.comparison import compare as compared
@@ -72,16 +72,16 @@ def leave(found: Comparison, out: Path) -> list[Path]:
 
 def ablate(
     out: Annotated[Path, typer.Option(help="Folder for the runs and their comparison.")],
-    strategy: Annotated[str, typer.Option(help=_AS)] = "pc-darts",
-    space: Annotated[str, typer.Option(help=_AS)] = "darts",
-    dataset: Annotated[str, typer.Option(help=_AS)] = "digits",
+    strategy: Annotated[str, typer.Option(help=_AS, autocompletion=cli_help.a_strategy)] = "pc-darts",
+    space: Annotated[str, typer.Option(help=_AS, autocompletion=cli_help.a_space)] = "darts",
+    dataset: Annotated[str, typer.Option(help=_AS, autocompletion=cli_help.a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_AS)] = None,
     epochs: Annotated[int, typer.Option(min=1, help=_AS)] = 10,
     batch: Annotated[int, typer.Option(min=1, help=_AS)] = 64,
     channels: Annotated[int, typer.Option(help=_AS)] = 4,
     depth: Annotated[int | None, typer.Option(help=_AS)] = None,
     alpha_rate: Annotated[float | None, typer.Option(help=_AS)] = None,
-    stop: Annotated[str | None, typer.Option(help=_AS)] = None,
+    stop: Annotated[str | None, typer.Option(help=_AS, autocompletion=cli_help.a_rule)] = None,
     curvature: Annotated[int | None, typer.Option(min=0, help=_AS)] = None,
     fraction: Annotated[float, typer.Option(help=_AS)] = 1.0,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
@@ -112,9 +112,9 @@ def ablate(
     console = Console()
     try:
         folders = run_ablation([planned(one) for one in range(seed, seed + seeds)], out, resume=resume, console=console)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.print(f"\nstopped; nothing is lost: repeat the command with --out {out} --resume to go on.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + getattr(error, "signal", 2)) from None
     found = compared([outcomes.read(one) for one in folders])
     _show(found)
     console.print(

@@ -17,6 +17,8 @@ from rich.console import Console
 
 from jaxnas import augmentation, folder
 from jaxnas import data as data_sets
+from jaxnas.cli_help import a_dataset, a_genotype, a_recipe
+from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
 from jaxnas.evaluation.cost import genotype_cost, total
@@ -36,9 +38,9 @@ _LABEL = "Name of the method in comparisons; the search's or the published genot
 
 
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT)],
-    recipe: Annotated[str, typer.Option(help=_RECIPE)] = "small",
-    dataset: Annotated[str, typer.Option(help=_DATASET)] = "digits",
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT, autocompletion=a_genotype)],
+    recipe: Annotated[str, typer.Option(help=_RECIPE, autocompletion=a_recipe)] = "small",
+    dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's unless given.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch; the recipe's unless given.")] = None,
@@ -51,6 +53,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only a few steps on 16 images: does it run at all?")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
     if resume and out is None:
@@ -77,7 +81,7 @@ def evaluate(
     search = searched(Path(what)) if Path(what).is_dir() else None
     label = label or (what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
-    console = Console()
+    console = Console(quiet=quiet, stderr=as_json)
     console.print(
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
         f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
@@ -102,6 +106,8 @@ def evaluate(
     except KeyboardInterrupt:
         console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
+    if as_json:
+        tell_result(out)
 
 
 def export(

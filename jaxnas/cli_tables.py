@@ -14,22 +14,24 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from jaxnas import drawing, folder
+from jaxnas.cli_help import a_genotype, a_tabular_method
 from jaxnas.drawing_tables import draw_over_time
 from jaxnas.evaluation import benchmark
 from jaxnas.evaluation.benchmark import Entry, Table
 from jaxnas.evaluation.tabular import Budget, History, Landscape, landscape, over_time, search
 from jaxnas.names import TABULAR
-from jaxnas.planning import genotype_of
+from jaxnas.planning import genotype_of, named
 from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype, to_json, to_nas_bench_201
 
+_WHAT = "A run's folder, a genotype file, or its text."
 _TABLE = "The .npz file with the table; docs/nas_bench_201.md says how to make one."
 _METHOD = f"How to search: {', '.join(TABULAR)}; all of them unless given. Give it again for another."
 _LABEL = "What the result is called in a comparison; the strategy of the run unless given."
 
 
 def lookup(
-    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help="A run's folder, a genotype file, or its text.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT, autocompletion=a_genotype)],
     table: Annotated[Path, typer.Option(help=_TABLE)],
     dataset: Annotated[str, typer.Option(help="Whose accuracies go into result.json.")] = "cifar10",
     label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
@@ -55,7 +57,7 @@ def lookup(
 
 def tabular(
     table: Annotated[Path, typer.Option(help=_TABLE)],
-    method: Annotated[list[str] | None, typer.Option(help=_METHOD)] = None,
+    method: Annotated[list[str] | None, typer.Option(help=_METHOD, autocompletion=a_tabular_method)] = None,
     runs: Annotated[int, typer.Option(min=1, help="Independent runs of each method.")] = 500,
     dataset: Annotated[str, typer.Option(help="On which the search looks at validation accuracies.")] = "cifar10",
     epochs: Annotated[int, typer.Option(min=1, help="Length of the trainings it looks at.")] = 12,
@@ -69,15 +71,15 @@ def tabular(
     """Search a table by random search, aging evolution, local search and REINFORCE: mean and s.d. over many runs."""
     found, budget = benchmark.read(table), Budget(seconds, evaluations)
     scene, names = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
-    unknown = [name for name in names if name not in TABULAR]
-    if unknown:
-        raise ValueError(f"no method is called {unknown[0]!r}; choose one of {', '.join(TABULAR)}.")
+    chosen = {name: named(TABULAR, name, "method") for name in names}
     config = {"table": found.name, "method": names, "runs": runs, "dataset": dataset, "epochs": epochs}
     config |= {"seconds": seconds, "evaluations": evaluations, "seed": seed}
     if out:
         with folder.explained(out):
             folder.claim(out, config)
-    histories = {name: search(TABULAR[name](), scene, jax.random.key(seed), runs=runs, budget=budget) for name in names}
+    histories = {
+        name: search(make(), scene, jax.random.key(seed), runs=runs, budget=budget) for name, make in chosen.items()
+    }
     rows = {name: _summary(found, history) for name, history in histories.items()}
     rows["best by valid"] = _summary(found, _best(found, dataset))
     console = Console()

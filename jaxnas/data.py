@@ -108,6 +108,7 @@ def split(dataset: Dataset, *, seed: int = 0, valid_fraction: float = 0.5, fract
     """The training images dealt out, in a seeded random order, to weights and alpha; the test part untouched.
 
     Args:
+      dataset: from `load`, or one's own.
       seed: of the permutation.
       valid_fraction: share of the kept training images that moves alpha, between 0 and 1.
       fraction: share of the training images that is kept at all, above 0 and at most 1; for small machines.
@@ -144,6 +145,7 @@ def whole(dataset: Dataset, *, seed: int = 0, fraction: float = 1.0) -> Split:
     """All training images train, and none are held back but the test part: how networks are retrained.
 
     Args:
+      dataset: from `load`, or one's own.
       seed: of the permutation from which a fraction is taken.
       fraction: share of the training images that is kept, above 0 and at most 1.
 

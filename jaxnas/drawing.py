@@ -250,7 +250,12 @@ def _quieten(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure whole or not at all, as PNG (150 dpi) or SVG; ValueError for another suffix."""
+    """Writes a figure whole or not at all, as PNG (150 dpi) or SVG; ValueError for another suffix.
+
+    Args:
+      figure: from one of the functions above.
+      path: where to; .png or .svg.
+    """
     target = pathlib.Path(path)
     kind = target.suffix.lower()[1:]
     if kind not in ("png", "svg"):

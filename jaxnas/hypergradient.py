@@ -82,6 +82,10 @@ def two_losses(inner: Callable, outer: Callable, mean: Callable[[Any], Any] = id
     """A problem from two separate losses `(weights, alpha, batch) -> (scalar, metrics)` of one structure.
 
     Both are compiled into every pass; a loss that takes the level as an array is smaller.
+
+    Args:
+      inner, outer: what the weights descend, and what alpha descends.
+      mean: average over devices, where the batch is dealt out to several.
     """
 
     def loss(level, weights, alpha, batch):

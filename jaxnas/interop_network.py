@@ -22,12 +22,22 @@ ChoiceName = Callable[[Space, int, int], str]
 
 
 def chosen_ops(space: Space, cell: int, choice: int) -> str:
-    """As in quark0/darts; as in AutoDL-Projects for NAS-Bench-201."""
+    """As in quark0/darts; as in AutoDL-Projects for NAS-Bench-201.
+
+    Args:
+      space: of the network.
+      cell, choice: numbers of the layer and of the choice in it, from 0.
+    """
     return f"cells.{cell}.{'layers' if space.inputs == 1 else '_ops'}.{choice}."
 
 
 def cell_ops(space: Space, cell: int, choice: int) -> str:
-    """As in chenxin061/pdarts."""
+    """As in chenxin061/pdarts.
+
+    Args:
+      space: not used.
+      cell, choice: numbers of the layer and of the choice in it, from 0.
+    """
     del space
     return f"cells.{cell}.cell_ops.{choice}."
 
@@ -133,5 +143,10 @@ def to_torch(
     auxiliary: bool = False,
     names: ChoiceName = chosen_ops,
 ) -> dict[str, np.ndarray]:
-    """Our weights and running statistics under the official names and in official layout."""
+    """Our weights and running statistics under the official names and in official layout.
+
+    Args:
+      genotype, space, auxiliary, names: as for `from_torch`.
+      variables: of the `network` of these.
+    """
     return named(variables, entries(genotype, space, auxiliary=auxiliary, names=names))

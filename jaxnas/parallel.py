@@ -12,30 +12,28 @@ alpha and optimizer states lie whole on every device; images are dealt out, and 
 `mesh` gives the numbers of `one` to rounding, on any number of devices. Gates are drawn from one key everywhere.
 """
 
-import contextlib
 import hashlib
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jax import Array, lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxnas.data import Batch, take
+from jaxnas.processes import agreed as agreed
+from jaxnas.processes import join as join
+from jaxnas.processes import leads as leads
+from jaxnas.processes import leave as leave
+from jaxnas.processes import told_when_lost as told_when_lost
+from jaxnas.processes import wait as wait
 
 DATA = "data"  # the axis along which images are dealt out
-HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
-
-LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
-PATIENCE = 3600  # seconds that a process waits for others which compile, or write
 
 
 class Placement(NamedTuple):
@@ -77,7 +75,11 @@ def one() -> Placement:
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
-    """One program over a mesh (all devices unless given), with the statistics of whole batches; `one` on one device."""
+    """One program over a mesh (all devices unless given), with the statistics of whole batches; `one` on one device.
+
+    Args:
+      devices: which; of all processes.
+    """
     found = _given(devices)
     if len(found) == 1:
         return one()._replace(devices=found)
@@ -93,7 +95,11 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
 
 
 def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
-    """As `mesh`, but every device normalises its part of a batch by its own statistics: much less to communicate."""
+    """As `mesh`, but every device normalises its part of a batch by its own statistics: much less to communicate.
+
+    Args:
+      devices: which, all unless given.
+    """
     found = _given(devices)
     if len(found) == 1:
         return one()._replace(devices=found)
@@ -111,6 +117,9 @@ def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
 
 def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
     """By `jax.pmap` over the devices of this process; every array of the state has a leading axis of devices.
+
+    Args:
+      devices: which, all unless given.
 
     Raises:
       ValueError: where there are several processes.
@@ -186,7 +195,11 @@ def _spread(sharding: NamedSharding, tree: Any) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """Numpy arrays; typed keys as the integers they are made of."""
+    """Numpy arrays; typed keys as the integers they are made of.
+
+    Args:
+      tree: arrays on any device.
+    """
     is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.device_get(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
 
@@ -228,73 +241,3 @@ def _digests(tree: Any) -> dict[int, np.ndarray]:
         for shard in leaf.addressable_shards:
             seen.setdefault(shard.device.id, hashlib.sha256()).update(np.asarray(shard.data).tobytes())
     return {device: np.frombuffer(found.digest(), np.uint8) for device, found in seen.items()}
-
-
-# ------------------------------------------------------------------------------------------ many processes
-
-
-def join(heartbeat: int = HEARTBEAT) -> None:
-    """Makes this process one of several that run one search; call it before anything is computed.
-
-    On SLURM, Open MPI, Kubernetes and TPU slices JAX finds the others by itself. Elsewhere say it in the environment:
-    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-
-    Args:
-      heartbeat: seconds without a sign of life after which a process counts as lost.
-
-    Raises:
-      ValueError: where nothing tells which processes there are.
-    """
-    numbers = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
-    try:
-        given: dict[str, Any] = {key: int(os.environ[name]) for key, name in numbers.items() if name in os.environ}
-        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat, shutdown_timeout_seconds=heartbeat, **given)
-    except ValueError as error:
-        raise ValueError(
-            f"--distributed does not know its processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port, "
-            "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by SLURM or Open MPI."
-        ) from error
-
-
-def leads() -> bool:
-    """Whether this process writes and prints."""
-    return jax.process_index() == 0
-
-
-def agreed(number: int) -> int:
-    """The number of process 0, where each might have found another: a time, a decision."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-
-
-def wait(where: str) -> None:
-    """Returns when all processes are there; they may take long, where a collective gives up after half a minute."""
-    if jax.process_count() > 1:
-        everyone = set(range(jax.process_count()))
-        ocp.multihost.sync_global_processes(where, timeout=PATIENCE, processes=everyone)
-
-
-def leave(status: int) -> NoReturn:
-    """Ends this process; where it is one of several, at once, so that the others see it and none waits for the lost."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
-
-
-@contextlib.contextmanager
-def told_when_lost(advice: str) -> Iterator[None]:
-    """Turns the failure of a collective into an error that says what to do.
-
-    Raises:
-      ConnectionError: another process ended.
-    """
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # gathers fail with a ValueError, which has their status
-        if jax.process_count() == 1 or not str(error).startswith(LOST):
-            raise
-        why = str(error).splitlines()[0][:200]
-        raise ConnectionError(f"another process of this search ended or is out of reach ({why}): {advice}") from error

@@ -127,12 +127,14 @@ def plan(
     )
 
 
-def carry_out(planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console) -> Any:
-    """Gives a plan to `runner.run`."""
+def carry_out(
+    planned: Plan, run: Callable[..., Any], *, out: Path, resume: bool, console: Console, **options: Any
+) -> Any:
+    """Gives a plan to `runner.run`, with more of its options."""
     kept = planned._asdict()
-    data = {name: kept[name] for name in ("batch", "augment", "settings", "stop", "watch", "finish", "placement")}
-    key = jax.random.key(planned.seed)
-    return run(planned.stages, planned.space, planned.data, key, out=out, resume=resume, console=console, **data)
+    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement")
+    options |= {name: kept[name] for name in names} | {"out": out, "resume": resume, "console": console}
+    return run(planned.stages, planned.space, planned.data, jax.random.key(planned.seed), **options)
 
 
 def placed(devices: str, distributed: bool, out: Path | None) -> parallel.Placement:
@@ -153,10 +155,12 @@ def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
     """What a name stands for.
 
     Raises:
-      ValueError: for a name that is not in the table; says which are.
+      ValueError: for a name that is not in the table; says which are, and which is near.
     """
     if name not in table:
-        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")
+        near = get_close_matches(name.lower(), table, n=2)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.{meant}")
     return table[name]
 
 

@@ -22,7 +22,11 @@ class Show(NamedTuple):
     """The two things that a loop has to tell."""
 
     epoch: Callable[..., Callable[[int, Any], None]]  # (epoch, steps before) -> (more steps, metrics so far) -> None
-    row: Callable[[Mapping[str, Any]], None]  # record of a finished epoch -> None
+    row: Callable[..., None]  # (record of a finished epoch, {cell: scores [E, O]} of a search) -> None
+
+
+# (console, steps of an epoch, epochs of the stage, names of measures) -> while it runs, what the loop tells
+Shown = Callable[[Console, int, int, Sequence[str]], contextlib.AbstractContextManager[Show]]
 
 
 class _Left(ProgressColumn):
@@ -72,7 +76,7 @@ def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(
             lambda epoch, made=0: _teller(bar, task, epoch, steps, epochs, made),
-            lambda record: _row(console, bar, task, record, measured),
+            lambda record, scores: _row(console, bar, task, record, measured),
         )
 
 
@@ -152,9 +156,14 @@ def show_memory(console: Console, line: str, warning: str) -> None:
         warn(console, warning)
 
 
-def show_stop(console: Console, epoch: int, answer: int, why: str) -> None:
-    """That a rule ended the search, why, and which epoch is the answer."""
-    console.print(f"stopped after epoch {epoch}: {why}; the answer is the genotype of epoch {answer}.", soft_wrap=True)
+def show_signs(console: Console, record: Mapping[str, Any]) -> None:
+    """An epoch's warnings; that a rule ended the search after it, why, and which epoch is the answer."""
+    for text in record.get("warnings", {}).values():
+        warn(console, text)
+    if "stopped" in record:
+        why, answer = record["stopped"]["why"], record["stopped"]["epoch"]
+        told = f"stopped after epoch {record['epoch']}: {why}; the answer is the genotype of epoch {answer}."
+        console.print(told, soft_wrap=True)
 
 
 def show_end(

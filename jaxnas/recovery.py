@@ -81,3 +81,11 @@ def unfinished(out: Path, console: Console, epochs: int, steps: int, like: Searc
 
 def _after(epoch: int) -> str:
     return f"after epoch {epoch}" if epoch else "at the beginning"
+
+
+def last_words(error: Exception, out: Path, epoch: int) -> str:
+    """What to say of a search that diverged in an epoch: where it stands, and what helps."""
+    kept = (
+        f"the state after epoch {epoch - 1} is kept in {out / 'checkpoints'}" if epoch > 1 else "no epoch was finished"
+    )
+    return f"{error}, in epoch {epoch}; {kept}. Look at the images' scale and labels, or lower the learning rate."

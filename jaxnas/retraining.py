@@ -25,7 +25,7 @@ from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
 from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
 from jaxnas.folder import Record
 from jaxnas.record import environment, peak_memory
-from jaxnas.runner import QUICK
+from jaxnas.runner import QUICK, Observe
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
 from jaxnas.spaces.space import Space
@@ -54,6 +54,7 @@ class _Job(NamedTuple):
     valid: Test | None
     data: Batch
     kept: int
+    observe: Observe | None
     key: Array
 
 
@@ -68,6 +69,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
     kept: int = checkpoint.KEPT,
+    observe: Observe | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> Trained:
@@ -85,6 +87,7 @@ def fit(
         about its size. Compared when a run is resumed.
       search: what is known of the search that found the genotype: strategy, seconds, devices, seed.
       kept: states kept on disk.
+      observe: called with each epoch's record, and {}, once it is on disk; as for `run`.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -119,7 +122,7 @@ def fit(
         test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
         state = _start(training, out, records, key)
         seconds["compile"] = time.perf_counter() - started
-    job = _Job(out, console, recipe, training, program, valid, images, kept, jax.random.fold_in(key, 1))
+    job = _Job(out, console, recipe, training, program, valid, images, kept, observe, jax.random.fold_in(key, 1))
     state = _train(job, state, records, seconds)
     scores = test(state.variables)
     seconds["total"] = before + time.perf_counter() - began
@@ -183,6 +186,8 @@ def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[st
                 checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
             records.append(record)
             show.row(record)
+            if job.observe:
+                job.observe(record, {})
     return state
 
 

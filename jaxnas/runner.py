@@ -45,6 +45,10 @@ class Result:
     stopped: Verdict | None = None  # of the last stage: why it ended early, and which epoch is the answer
 
 
+# (record of a finished epoch, {cell: scores [E, O]}) -> None
+Observe = Callable[[Record, Mapping[str, Any]], None]
+
+
 class _Job(NamedTuple):
     """What stays the same during a run."""
 
@@ -57,6 +61,8 @@ class _Job(NamedTuple):
     batch: int
     stop: Rule
     watch: Watch | None
+    observe: Observe | None
+    show: progress.Shown
     kept: int
     key: Array
 
@@ -91,6 +97,8 @@ def run(
     settings: Mapping[str, Any] | None = None,
     stop: Rule = never,
     watch: Watch | None = None,
+    observe: Observe | None = None,
+    show: progress.Shown = progress.shown,
     finish: Finish = decoded,
     kept: int = checkpoint.KEPT,
     placement: parallel.Placement | None = None,
@@ -112,6 +120,9 @@ def run(
         the answer: `stopping.sharp_rise()` (needs a watch), `stopping.too_many_skips()`. The next stage starts from the
         scores of that epoch.
       watch: what else is measured every few epochs: `Watch(diagnostics.spectrum)`.
+      observe: called with each epoch's record (as in `metrics.jsonl`) and scores once these are on disk, by the process
+        that writes; epochs that a resumed run finds are not told again. `logs.tensorboard` makes one.
+      show: what the console shows of an epoch: rows, or `partial(live.shown, space=space)`.
       finish: how the last state becomes the genotype of a run that no rule ended: decoded from alpha unless given, or
         `pick_shared`, `select_by_perturbation`. The records of the epochs hold what is decoded.
       kept: states kept on disk.
@@ -140,7 +151,7 @@ def run(
     placement.check_batch(batch)
     with opened(out, config, resume, console) as records:
         images = Batches(*map(placement.images, data[:2]))
-        job = _Job(out, console, data, images, placement, augment, batch, stop, watch, kept, key)
+        job = _Job(out, console, data, images, placement, augment, batch, stop, watch, observe, show, kept, key)
         return _searched(job, stages, space, finish, config, records, began)
 
 
@@ -220,7 +231,7 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
         folder.explained(job.out),
         recovery.saving(job.out, job.kept) as save,
         interruption.listening() as asked,
-        progress.shown(job.console, program.steps, stage.epochs, compiled.measured) as show,
+        job.show(job.console, program.steps, stage.epochs, compiled.measured) as show,
     ):
         while not ended:
             epoch, began = len(records) + 1, time.perf_counter()
@@ -228,7 +239,7 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
             try:
                 state, means = run_epoch(rest(program, part, asked), state, job.data, spread(key_epoch), tell)
             except Diverged as error:
-                raise Diverged(_last_words(error, job.out, epoch)) from None
+                raise Diverged(recovery.last_words(error, job.out, epoch)) from None
             except Left as left:
                 kept = left.part._replace(state=single(left.part.state))
                 interruption.keep(job.out, epoch - 1, program.steps, kept)
@@ -255,8 +266,10 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
             parallel.wait(f"epoch {epoch} is written")
             part = None
             records.append(record)
-            show.row(record)
-            _tell(job, mine)
+            show.row(record, tables := {cell: gates.ops for cell, gates in scores.items()})
+            progress.show_signs(job.console, record)
+            if job.observe and parallel.leads():
+                job.observe(record, tables)
             if asked():
                 raise Interrupted(asked(), f"stopped after epoch {epoch}")
     return single(state)
@@ -281,17 +294,3 @@ def _judge(job: _Job, mine: list[Record], last: bool) -> bool:
         mine[-1]["warnings"] = new
     mine[-1]["stage_ended"] = last or verdict is not None
     return mine[-1]["stage_ended"]
-
-
-def _tell(job: _Job, mine: list[Record]) -> None:
-    for text in mine[-1].get("warnings", {}).values():
-        progress.warn(job.console, text)
-    if "stopped" in mine[-1]:
-        progress.show_stop(job.console, mine[-1]["epoch"], mine[-1]["stopped"]["epoch"], mine[-1]["stopped"]["why"])
-
-
-def _last_words(error: Diverged, out: Path, epoch: int) -> str:
-    kept = (
-        f"the state after epoch {epoch - 1} is kept in {out / 'checkpoints'}" if epoch > 1 else "no epoch was finished"
-    )
-    return f"{error}, in epoch {epoch}; {kept}. Look at the images' scale and labels, or lower the learning rate."

@@ -24,12 +24,19 @@ def vmapped(function: Callable) -> Callable:
     """All at once in larger kernels: for accelerators, which one small search leaves idle.
 
     Conditionals on a batched value become selections: a sampled operation no longer saves the others.
+
+    Args:
+      function: of unstacked arguments.
     """
     return jax.vmap(function)
 
 
 def mapped(function: Callable) -> Callable:
-    """One after another in a loop: one compilation, the time of separate runs; conditionals stay conditionals."""
+    """One after another in a loop: one compilation, the time of separate runs; conditionals stay conditionals.
+
+    Args:
+      function: of unstacked arguments.
+    """
     return lambda *args: lax.map(lambda one: function(*one), args)
 
 
@@ -80,5 +87,10 @@ def over_seeds(search: Search, axis: Axis = mapped) -> Searches:
 
 
 def seed(states: Any, number: int) -> Any:
-    """One of the stacked states, batches or metrics; a leading axis less."""
+    """One of the stacked states, batches or metrics; a leading axis less.
+
+    Args:
+      states: pytree whose arrays are [seeds, ...].
+      number: which seed, from 0.
+    """
     return jax.tree.map(lambda leaf: leaf[number], states)

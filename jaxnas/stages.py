@@ -40,6 +40,9 @@ def keep_best(most: int) -> Reshape:
 
     Dead operations stay dead. Of equal gates the last in order stay, as where the official code drops the first.
 
+    Args:
+      most: operations left on an edge, at least 1.
+
     Raises:
       ValueError: when something is to be cut and there are no scores yet.
     """

@@ -1,18 +1,22 @@
 """The command line as a person meets it: what helps, what it prints, and what it says to nonsense."""
 
 import json
+import re
 import signal
 
 import numpy as np
 import pytest
+import typer
 from conftest import python
 from published import DARTS_V2
 from typer.testing import CliRunner
 
-from jaxnas import cli
+from jaxnas import cli, cli_evaluate
+from jaxnas.catalogue import KINDS
 from jaxnas.cli import app
+from jaxnas.cli_help import EXAMPLES, EXIT_CODES
 from jaxnas.interruption import Interrupted
-from jaxnas.names import SPACES, STRATEGIES
+from jaxnas.names import PUBLISHED, RECIPES, SPACES, STRATEGIES
 from jaxnas.strategies.mixing import broadcast
 
 
@@ -20,13 +24,133 @@ def jaxnas(*args, **options):
     return python("-m", "jaxnas", *args, **options)
 
 
-@pytest.mark.parametrize("command", ["", "search", "draw", "info", "evaluate", "export", "compare", "ablate"])
+def invoke(*args, **env):
+    return CliRunner().invoke(app, [*map(str, args)], prog_name="jaxnas", env={"COLUMNS": "200", **env})
+
+
+@pytest.mark.parametrize("command", ["", *EXAMPLES])
 def test_help(command):
-    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
+    shown = invoke(*command.split(), "--help")
     assert shown.exit_code == 0 and "Usage" in shown.output
+    for line in EXAMPLES.get(command, ()) or [f"{code}: {told}" for code, told in EXIT_CODES.items()]:
+        assert line in shown.output
     if command == "search":
         for name in (*STRATEGIES, *SPACES, "--dataset", "--data-dir", "--epochs", "--seed", "--out", "--smoke"):
             assert name in shown.output
+
+
+def test_every_command_has_examples_and_they_are_understood():
+    group = typer.main.get_command(app)
+    assert set(EXAMPLES) == set(group.commands)
+    for command, lines in EXAMPLES.items():
+        for line in lines:
+            program, name, *rest = line.split()
+            assert (program, name) == ("jaxnas", command)
+            group.commands[name].make_context(name, rest)  # an unknown option would raise
+
+
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        (["serch"], "Did you mean 'search'?"),
+        (["search", "--stratgy", "darts"], "--strategy"),
+        (["search", "--epochs", "many"], "--epochs"),
+        (["export"], "Missing argument"),
+    ],
+)
+def test_a_command_that_is_not_understood(args, told):
+    done = invoke(*args)
+    assert done.exit_code == 2 and told in done.output and not done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list(kind, tmp_path):
+    rows = json.loads(invoke("list", kind, "--json", "--data-dir", tmp_path).stdout)[kind]
+    table = invoke("list", kind, "--data-dir", tmp_path)
+    assert table.exit_code == 0 and all(row["name"] in table.output for row in rows)
+    wanted = {"strategies": STRATEGIES, "spaces": SPACES, "genotypes": PUBLISHED, "recipes": RECIPES}
+    assert [row["name"] for row in rows] == list(wanted.get(kind, ["digits"]))
+    assert kind != "strategies" or all(row["what"] and row["paper"] for row in rows)
+
+
+def test_list_finds_what_is_prepared(tmp_path):
+    place = tmp_path / "small_set" / "1.0.0"
+    place.mkdir(parents=True)
+    splits = [{"name": "train", "shardLengths": ["40", "2"]}, {"name": "validation", "shardLengths": ["7"]}]
+    (place / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+    image, label = {"image": {"shape": {"dimensions": ["8", "9", "1"]}}}, {"classLabel": {"numClasses": "3"}}
+    (place / "features.json").write_text(json.dumps({"featuresDict": {"features": {"image": image, "label": label}}}))
+    (tmp_path / "text_set" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "text_set" / "1.0.0" / "dataset_info.json").write_text('{"splits": []}')
+    _, found = json.loads(invoke("list", "datasets", "--json", "--data-dir", tmp_path).stdout)["datasets"]
+    sizes = {"train": 42, "test": 7, "image": [8, 9, 1], "classes": 3}
+    assert found == {"name": "small_set", **sizes, "place": str(place)}
+
+
+@pytest.mark.parametrize(
+    "words, wanted",
+    [
+        ("search --strategy p", ["p-darts", "pc-darts", "pc-darts-imagenet"]),
+        ("search --space s", ["s1", "s2", "s3", "s4"]),
+        ("search --dataset dig", ["digits"]),
+        ("draw DARTS", ["DARTS_V1", "DARTS_V2"]),
+        ("draw run", ["runs/"]),
+        ("evaluate --recipe im", ["imagenet", "imagenet-linear"]),
+        ("list s", ["strategies", "spaces"]),
+    ],
+)
+def test_the_shell_completes(words, wanted, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = {"COMP_WORDS": f"jaxnas {words}", "COMP_CWORD": str(len(words.split()))}
+    assert invoke(_JAXNAS_COMPLETE="complete_bash", **asked).stdout.split() == wanted
+
+
+def left_by(planned, run, *, out, console, **options):
+    """Stands for a search: says something, and leaves a result."""
+    console.print("an epoch")
+    out.mkdir(parents=True)
+    (out / "result.json").write_text('{"genotype": {"space": "darts"}}')
+
+
+def test_json_is_one_object_on_stdout_and_quiet_is_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "carry_out", left_by)
+    done = invoke("search", "--json", "--out", tmp_path / "a")
+    assert json.loads(done.stdout) == {"folder": str(tmp_path / "a"), "genotype": {"space": "darts"}}
+    assert "an epoch" in done.stderr and "719 images" in done.stderr
+    done = invoke("search", "--quiet", "--out", tmp_path / "b")
+    assert done.exit_code == 0 and not done.output
+    done = invoke("search", "--json", "--quiet", "--out", tmp_path / "c")
+    assert json.loads(done.stdout)["folder"] == str(tmp_path / "c") and not done.stderr
+    assert "an epoch" in invoke("search", "--out", tmp_path / "d").stdout
+
+
+def test_evaluate_speaks_json_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: left_by(*args[:2], **options))
+    done = invoke("evaluate", "DARTS_V2", "--smoke", "--json", "--out", tmp_path / "a")
+    assert json.loads(done.stdout)["folder"] == str(tmp_path / "a") and "an epoch" in done.stderr
+    assert not invoke("evaluate", "DARTS_V2", "--smoke", "--quiet", "--out", tmp_path / "b").output
+
+
+def test_info_as_json():
+    small = ("DARTS_V2", "--channels", 4, "--depth", 3)
+    found = json.loads(invoke("info", *small, "--json").stdout)
+    whole, name = found["all"]["parameters"], found["space"]["name"]
+    assert name == "darts" and found["space"]["layers"] == 3 and found["versions"]["jax"]
+    assert sum(part["parameters"] for part in found["parts"].values()) == whole
+    told = f"{whole} parameters, {found['all']['multiply_adds']} multiply-adds\n"
+    assert invoke("info", *small, "--quiet").stdout == told
+
+
+def test_no_colours_where_they_are_not_wanted(tmp_path):
+    """None where the output is no terminal; with NO_COLOR bold is kept, and colours are not."""
+    coloured = r"\x1b\[[\d;]*3\d"
+    plain = python("-m", "jaxnas", "draw", "DARTS_V2", "--out", tmp_path / "a.txt")
+    assert plain.returncode == 1 and plain.stderr.startswith("jaxnas: cannot write") and "\x1b" not in plain.stderr
+    assert re.search(coloured, invoke("search", "--help", FORCE_COLOR="1").output)
+    assert not re.search(coloured, invoke("search", "--help", FORCE_COLOR="1", NO_COLOR="1").output)
+    assert "\x1b" not in invoke("list").output
 
 
 @pytest.mark.parametrize(
@@ -82,6 +206,7 @@ def stray_labels(tmp_path_factory):
     "args, text",
     [
         (["search", "--strategy", "dartz"], "no strategy is called 'dartz'; choose one of darts,"),
+        (["search", "--strategy", "dartz"], "Did you mean darts"),
         (["search", "--space", "mobile"], "no space is called 'mobile'; choose one of darts, nas_bench_201"),
         (["search", "--dataset", "no_such_set"], "no_such_set"),
         (["search", "--dataset", "mine.npz"], "mine.npz"),

@@ -23,7 +23,8 @@ SLOTS = (
 )
 ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from inside jaxnas
     "spaces.space": (),
-    "spaces.genotype": (),
+    "spaces.notation": (),
+    "spaces.genotype": ("spaces.notation",),
     "spaces.depthwise": (),
     "spaces.norm": (),
     "spaces.layout": (),
@@ -93,7 +94,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.ops",
         "spaces.space",
     ),
-    "evaluation.benchmark": ("spaces.genotype", "spaces.space"),
+    "evaluation.rows": ("spaces.genotype", "spaces.space"),
+    "evaluation.benchmark": ("evaluation.rows", "spaces.genotype"),
     "evaluation.official_table": ("evaluation.benchmark", "spaces.genotype"),
     "evaluation.tabular": ("evaluation.benchmark",),
     "evaluation.methods": ("evaluation.tabular",),
@@ -123,7 +125,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "evaluation.export": ("augmentation", "spaces.depthwise", "spaces.network"),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line
-    "interop": (SPACES, "strategies.mixing"),
+    "interop_names": (SPACES,),
+    "interop": ("interop_names", SPACES, "strategies.mixing"),
     "interop_network": ("interop", SPACES),
     "datasets.prepared": (),
     "archive": ("memory",),
@@ -133,7 +136,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "drawing": ("arcs", "spaces.genotype"),
     "drawing_tables": ("drawing",),
     "checkpoint": (),
-    "parallel": ("data",),
+    "processes": (),
+    "parallel": ("data", "processes"),
     "interruption": ("checkpoint", "epoch", "search"),
     "memory": (),
     "recovery": (
@@ -148,12 +152,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "epoch": ("data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
+    "logs": ("runner",),
+    "live": ("progress", "spaces.space"),
     "record": ("folder", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "spaces.space", "stages", "strategies.strategy"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
     "cli_tables": ANYTHING,  # but not `cli`
+    "cli_show": ANYTHING,  # but not `cli`
+    "cli_help": ("catalogue", "names"),
+    "catalogue": ("data", "datasets.prepared", "evaluation.recipes", "names", "spaces.genotype", "table"),
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py
     "spaces": ("spaces.darts", "spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet"),

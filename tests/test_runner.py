@@ -111,10 +111,16 @@ def test_numbers_do_not_depend_on_how_often_the_host_looks(result, tmp_path, mon
 
 
 def test_a_stopped_run_resumes_to_the_same_end(result, tmp_path):
+    """And each epoch is told to an observer once, with what is on disk."""
+    seen = []
+    observe = lambda record, scores: seen.append((record, {cell: np.array(table) for cell, table in scores.items()}))
     with pytest.raises(KeyboardInterrupt):
-        search_in(tmp_path / "b", stop=interrupt)
+        search_in(tmp_path / "b", stop=interrupt, observe=observe)
     assert len(folder.read_records(tmp_path / "b")) == 1
-    resumed = search_in(tmp_path / "b", resume=True)
+    resumed = search_in(tmp_path / "b", resume=True, observe=observe)
+    assert [record for record, _ in seen] == folder.read_records(tmp_path / "b")
+    for cell, tables in folder.read_scores(tmp_path / "b").items():
+        np.testing.assert_array_equal(tables, [scores[cell] for _, scores in seen])
     assert numbers(resumed.records) == numbers(result.records)
     np.testing.assert_array_equal(resumed.state.bilevel.alpha["normal"], result.state.bilevel.alpha["normal"])
 

@@ -7,6 +7,7 @@ not pay for it.
 
 import contextlib
 import difflib
+import json
 import logging
 import os
 import socket
@@ -50,6 +51,33 @@ def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Pa
             raise ValueError(f"{name} has the splits {', '.join(splits)}; a search needs 'train'.")
         wanted = ("train", *[split for split in ("test", "validation") if split in splits][:1])
         return tuple(_decode(f"{name}, {split}", builder.as_data_source(split)) for split in wanted), classes
+
+
+def prepared_sets(data_dir: str | os.PathLike | None = None) -> list[dict[str, Any]]:
+    """Name, sizes and place of every image set that lies ready in a folder; none where there is no such folder.
+
+    Args:
+      data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets.
+    """
+    place = Path(data_dir or "~/tensorflow_datasets").expanduser()
+    paths = (place.glob(f"{depth}/dataset_info.json") for depth in ("*/*", "*/*/*"))  # name[/config]/version
+    found = [_on_record(path.parent, place) for some in paths for path in sorted(some)]
+    return [one for one in found if one]
+
+
+def _on_record(folder: Path, place: Path) -> dict[str, Any] | None:
+    """What TFDS wrote about a prepared set; none where it is no set of images with labels."""
+    try:
+        told = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        features = json.loads((folder / "features.json").read_text(encoding="utf-8"))["featuresDict"]["features"]
+        sizes = {split["name"]: sum(map(int, split["shardLengths"])) for split in told["splits"]}
+        image, label = features["image"]["image"]["shape"]["dimensions"], features["label"]["classLabel"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    held = next((sizes[name] for name in ("test", "validation") if name in sizes), 0)
+    numbers = {"train": sizes.get("train", 0), "test": held, "image": [int(side) for side in image]}
+    name = folder.parent.relative_to(place).as_posix()
+    return {"name": name, **numbers, "classes": int(label["numClasses"]), "place": str(folder)}
 
 
 def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:

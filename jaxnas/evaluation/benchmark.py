@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnas.evaluation.rows import EDGES, places_of
+from jaxnas.evaluation.rows import codes as codes
+from jaxnas.evaluation.rows import find as find
+from jaxnas.evaluation.rows import number as number
 from jaxnas.spaces.genotype import Genotype, from_nas_bench_201, genotype
-from jaxnas.spaces.space import dag
 
-EDGES = dag(inputs=1, nodes=3)  # the columns of `ops`
 NAME = "nas_bench_201"
 _ACCURACY = re.compile(r"(\w+?)_(valid|test|valtest)_(\d+)")
 _SEEDS = re.compile(r"(\w+?)_(valid|test|valtest)_(\d+)_seeds")
@@ -137,47 +139,13 @@ class Entry(NamedTuple):
 
 
 def rank(values: np.ndarray, row: int) -> int:
-    """1 + number of rows with a higher value: equals share a rank."""
-    return 1 + int((values > values[row]).sum())
+    """1 + number of rows with a higher value: equals share a rank.
 
-
-def codes(genotype: Genotype, op_names: tuple[str, ...]) -> np.ndarray:
-    """A genotype as columns of op_names, [6], one for each of `EDGES`.
-
-    Raises:
-      ValueError: where it has other cells, edges or operations.
+    Args:
+      values: [rows].
+      row: whose rank.
     """
-    if genotype.names != ("cell",) or genotype.concat("cell") != (3,):
-        raise ValueError(
-            f"a genotype of {genotype.space!r} is not in this table: NAS-Bench-201 has one cell of 3 nodes."
-        )
-    chosen = {(edge.source, edge.target): edge.op for edge in genotype.edges("cell")}
-    if set(chosen) != set(EDGES) or len(genotype.edges("cell")) != len(EDGES):
-        raise ValueError(
-            f"NAS-Bench-201 takes each of the edges {', '.join(map(str, EDGES))} once; write none if empty."
-        )
-    unknown = sorted(set(chosen.values()) - set(op_names))
-    if unknown:
-        raise ValueError(f"operations {', '.join(unknown)} are not in the table; it has {', '.join(op_names)}.")
-    return np.array([op_names.index(chosen[edge]) for edge in EDGES])
-
-
-def find(ops: np.ndarray, places: np.ndarray, op_names: tuple[str, ...]) -> np.ndarray:
-    """Rows of architectures, see `Table.find`."""
-    ops = np.asarray(ops)
-    if ops.shape[-1:] != (len(EDGES),) or ops.dtype.kind not in "iu":
-        raise ValueError(f"architectures are integers [..., {len(EDGES)}], got {ops.dtype} {list(ops.shape)}.")
-    if ops.size and not 0 <= ops.min() <= ops.max() < len(op_names):
-        raise ValueError(f"columns {ops.min()} to {ops.max()}: operations are 0 to {len(op_names) - 1}.")
-    rows = places[number(ops, len(op_names))]
-    if (rows < 0).any():
-        raise ValueError(f"{int((rows < 0).sum())} of these architectures are not in the table.")
-    return rows
-
-
-def number(ops: np.ndarray, choices: int) -> np.ndarray:
-    """Architectures [..., 6] as one number each, the first edge the lowest digit."""
-    return np.asarray(ops, int) @ choices ** np.arange(len(EDGES))
+    return 1 + int((values > values[row]).sum())
 
 
 def read(path: Path | str) -> Table:
@@ -205,12 +173,17 @@ def read(path: Path | str) -> Table:
 
 
 def table(arrays: Mapping[str, np.ndarray], name: str = "table") -> Table:
-    """The table in these arrays, named as in the file; see `read`."""
+    """The table in these arrays, named as in the file; see `read`.
+
+    Args:
+      arrays: {name: array}, as `read` describes them.
+      name: what the table is called.
+    """
     missing = {"ops", "op_names"} - set(arrays)
     if missing:
         raise ValueError(f"{name} lacks {', '.join(sorted(missing))}; it holds {', '.join(sorted(arrays))[:200]}.")
     ops, op_names = np.asarray(arrays["ops"]), tuple(str(op) for op in arrays["op_names"])
-    places = _places(ops, op_names, name)
+    places = places_of(ops, op_names, name)
     _check_names(arrays, ops, op_names, name)
     of = lambda pattern, *axes: _matching(arrays, pattern, (len(ops), *axes), name)
     accuracy = {Measure(d, part, int(epochs)): _share(v, name) for (d, part, epochs), v in of(_ACCURACY).items()}
@@ -229,18 +202,6 @@ def table(arrays: Mapping[str, np.ndarray], name: str = "table") -> Table:
         latency_ms=_latencies(arrays, len(ops), name),
         places=places,
     )
-
-
-def _places(ops: np.ndarray, op_names: tuple[str, ...], name: str) -> np.ndarray:
-    if ops.ndim != 2 or ops.shape[1] != len(EDGES) or ops.dtype.kind not in "iu" or not len(ops):
-        raise ValueError(f"{name}: ops must be integers [architectures, {len(EDGES)}], got {ops.dtype} {ops.shape}.")
-    if not 0 <= ops.min() <= ops.max() < len(op_names):
-        raise ValueError(f"{name}: ops run from {ops.min()} to {ops.max()}, but there are {len(op_names)} op_names.")
-    places, numbers = np.full(len(op_names) ** len(EDGES), -1), number(ops, len(op_names))
-    places[numbers] = np.arange(len(ops))
-    if len(set(numbers.tolist())) < len(ops):
-        raise ValueError(f"{name}: an architecture stands in ops twice.")
-    return places
 
 
 def _check_names(arrays: Mapping[str, np.ndarray], ops: np.ndarray, op_names: tuple[str, ...], name: str) -> None:

@@ -33,7 +33,11 @@ class Cost(NamedTuple):
 
 
 def total(costs: Mapping[str, Cost]) -> Cost:
-    """The sum of the parts."""
+    """The sum of the parts.
+
+    Args:
+      costs: {part: its cost}.
+    """
     return Cost(*(sum(column) for column in zip(*costs.values(), strict=True)))
 
 
@@ -64,7 +68,12 @@ def genotype_cost(genotype: Genotype, network: Space) -> dict[str, Cost]:
 
 
 def module_cost(module: nn.Module, *shapes: Shape) -> Cost:
-    """Cost of a flax module on one image, or one of each of its inputs, of shape [H, W, C]."""
+    """Cost of a flax module on one image, or one of each of its inputs, of shape [H, W, C].
+
+    Args:
+      module: from images [1, H, W, C] to anything.
+      shapes: of its inputs, (H, W, C) each.
+    """
     params = jax.eval_shape(lambda key: init_module(module, key, *shapes), jax.random.key(0))
     images = [jax.ShapeDtypeStruct((1, *shape), jnp.result_type(float)) for shape in shapes]
     apply = lambda p, *xs: module.apply({"params": p}, *xs, rngs={"noise": jax.random.key(0)})
@@ -73,7 +82,11 @@ def module_cost(module: nn.Module, *shapes: Shape) -> Cost:
 
 
 def multiply_adds(jaxpr) -> int:
-    """Products in all convolutions and matrix products of a traced program; the dearest branch of each choice."""
+    """Products in all convolutions and matrix products of a traced program; the dearest branch of each choice.
+
+    Args:
+      jaxpr: `jax.make_jaxpr(function)(*arguments).jaxpr`.
+    """
     return sum(_products(equation) for equation in jaxpr.eqns)
 
 

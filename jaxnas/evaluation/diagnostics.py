@@ -154,7 +154,13 @@ def spectrum(search: Search, *, decay: float = 1e-3, chunk: int = 1) -> Measure:
 
 
 def estimated_spectrum(search: Search, *, iterations: int = 16, decay: float = 1e-3) -> Measure:
-    """For larger spaces: {"curvature": largest eigenvalue, from below}, by so many products (`lanczos`)."""
+    """For larger spaces: {"curvature": largest eigenvalue, from below}, by so many products (`lanczos`).
+
+    Args:
+      search: from `bind`.
+      iterations: products; as many as alpha has numbers at most.
+      decay: L2 decay of alpha; 1e-3 in the rows of the table and in the official code.
+    """
 
     def measure(state: SearchState, batches: Batches) -> dict[str, Array]:
         key = jax.random.fold_in(state.key, state.bilevel.step)
@@ -177,6 +183,9 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
     """Share of equal choices, 2 |A and B| / (|A| + |B|), averaged over all pairs: 1 where all seeds found the same.
 
     A choice is an operation on an edge of one cell type.
+
+    Args:
+      genotypes: one of each seed.
 
     Raises:
       ValueError: for fewer than two genotypes.

@@ -68,7 +68,12 @@ def read(folder: Path | str) -> Outcome:
 
 
 def outcome(record: Json, name: str) -> Outcome:
-    """The outcome that a record tells; see `read`."""
+    """The outcome that a record tells; see `read`.
+
+    Args:
+      record: what `result.json` holds.
+      name: of the run, for errors.
+    """
     kind = record.get("kind", "search")
     if kind not in KINDS:
         raise ValueError(f"{name} is a run of kind {kind!r}; compared are {', '.join(KINDS)}.")
@@ -162,6 +167,10 @@ def _terms(config: Json, names: tuple[str, ...]) -> dict[str, Any]:
 
 def flat(record: Json, name: str = "") -> dict[str, Any]:
     """A record without nesting.
+
+    Args:
+      record: nested dictionaries.
+      name: what stands before every name.
 
     >>> flat({"recipe": {"epochs": 600, "cutout": {"side": 16}}})
     {'recipe.epochs': 600, 'recipe.cutout.side': 16}

@@ -89,13 +89,22 @@ class Recipe:
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain data, for the record of a run."""
+    """A recipe as plain data, for the record of a run.
+
+    Args:
+      recipe: what to describe.
+    """
     kind = type(recipe.decay).__name__.lower()
     return asdict(recipe) | {"decay": {"kind": kind, **asdict(recipe.decay)}}
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with other numbers where they are not None; its name says so."""
+    """The recipe with other numbers where they are not None; its name says so.
+
+    Args:
+      recipe: what to change.
+      changes: {field: value}; None changes nothing.
+    """
     given = {name: value for name, value in changes.items() if value not in (None, getattr(recipe, name))}
     return replace(recipe, **given, name=f"{recipe.name}, changed") if given else recipe
 
@@ -104,6 +113,10 @@ def fitted(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe for images of another size or kind: shift and cutout no larger than they suit, no mirrored digits.
 
     Under 28 pixels the shift is an eighth of the side; the cutout is at most half the side.
+
+    Args:
+      recipe: of a paper.
+      dataset: what will be trained on.
     """
     side = min(dataset.train.image.shape[1:3])
     return replace(
@@ -115,7 +128,11 @@ def fitted(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def rates(recipe: Recipe) -> optax.Schedule:
-    """Epoch, counted from 0 -> learning rate."""
+    """Epoch, counted from 0 -> learning rate.
+
+    Args:
+      recipe: whose rate, decay, warmup and epochs count.
+    """
     schedule = recipe.decay.schedule(recipe.rate, recipe.epochs)
     whole = warmed_up(schedule, 1, recipe.warmup) if recipe.warmup else schedule
 
@@ -129,13 +146,22 @@ def rates(recipe: Recipe) -> optax.Schedule:
 def drop_rate(recipe: Recipe, epoch):
     """Probability that an edge is dropped in an epoch, counted from 0: drop_path e / E.
 
+    Args:
+      recipe: whose drop_path and epochs count.
+      epoch: e, from 0.
+
     Reference: quark0/darts, `cnn/train.py`, `drop_path_prob`.
     """
     return recipe.drop_path * jnp.asarray(epoch, jnp.result_type(float)) / recipe.epochs
 
 
 def optimizer(recipe: Recipe, every: int) -> optax.GradientTransformation:
-    """Clip, then decay, then momentum, as torch has them; `every` is the number of steps in an epoch."""
+    """Clip, then decay, then momentum, as torch has them; `every` is the number of steps in an epoch.
+
+    Args:
+      recipe: whose rates, momentum, weight decay and clip count.
+      every: steps in an epoch.
+    """
     sgd = (nesterov if recipe.nesterov else heavy_ball)(
         stairs(rates(recipe), every), recipe.momentum, recipe.weight_decay
     )
@@ -143,7 +169,12 @@ def optimizer(recipe: Recipe, every: int) -> optax.GradientTransformation:
 
 
 def augment(recipe: Recipe, stats: Statistics) -> Transform:
-    """(key, uint8 images) -> shifted, mirrored, normalised images with a hole, as far as the recipe says so."""
+    """(key, uint8 images) -> shifted, mirrored, normalised images with a hole, as far as the recipe says so.
+
+    Args:
+      recipe: whose shift, flip and cutout (pixels) count.
+      stats: mean and deviation of each channel.
+    """
     mirror = flip() if recipe.flip else identity
     return chain(pad_crop(recipe.shift), mirror, normalize(stats), cutout(recipe.cutout))
 
@@ -196,5 +227,10 @@ def nas_bench_201() -> Recipe:
 
 
 def small(epochs: int = 10, batch: int = 64) -> Recipe:
-    """A few epochs on a CPU. What it gives can be compared with what it gave, and with no published number."""
+    """A few epochs on a CPU. What it gives can be compared with what it gave, and with no published number.
+
+    Args:
+      epochs: length of the training.
+      batch: images in a step.
+    """
     return Recipe(name="small", epochs=epochs, batch=batch, rate=0.05)

@@ -35,12 +35,20 @@ class Block(NamedTuple):
 
 
 def title(found: Comparison) -> str:
-    """What the comparison is about."""
+    """What the comparison is about.
+
+    Args:
+      found: from `compare`.
+    """
     return f"{len(found.methods)} methods, {SCORE[found.kind]}"
 
 
 def blocks(found: Comparison) -> tuple[Block, ...]:
-    """All that there is to say, in the order in which it should be read; a block without content is left out."""
+    """All that there is to say, in the order in which it should be read; a block without content is left out.
+
+    Args:
+      found: from `compare`.
+    """
     warned = Block("Before you read on", notes(found))
     made = (warned, _accuracies(found), _rules(found), _pairs(found), _costs(found), _ranks(found), _runs(found))
     return tuple(block for block in (*made, _terms(found)) if block.text or block.rows)
@@ -68,12 +76,20 @@ def _accuracy_row(found: Comparison, method: Method) -> tuple[str, ...]:
 
 
 def mean(values: Summary) -> str:
-    """Mean and deviation: `97.24 ± 0.09`."""
+    """Mean and deviation: `97.24 ± 0.09`.
+
+    Args:
+      values: in percent.
+    """
     return f"{values.mean:.2f} ± {_or(values.deviation, _two)}"
 
 
 def between(values: Summary) -> str:
-    """The interval: `97.10 to 97.31`."""
+    """The interval: `97.10 to 97.31`.
+
+    Args:
+      values: in percent.
+    """
     return _or(values.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}")
 
 
@@ -178,7 +194,11 @@ def _value(value: Any) -> str:
 
 
 def markdown(found: Comparison) -> str:
-    """The comparison as a Markdown document."""
+    """The comparison as a Markdown document.
+
+    Args:
+      found: from `compare`.
+    """
     parts = [f"# {_escaped(title(found))}"]
     for block in blocks(found):
         parts += [f"## {block.title}", *(_escaped(text) for text in block.text)]
@@ -198,7 +218,11 @@ def _escaped(text: str) -> str:
 
 
 def plain(found: Comparison) -> dict[str, Any]:
-    """The comparison as plain data, with the rules and what to know, for JSON."""
+    """The comparison as plain data, with the rules and what to know, for JSON.
+
+    Args:
+      found: from `compare`.
+    """
     told = [_plain(one) for one in verdicts(found)]
     return {**_plain(found), "rules": told, "notes": list(notes(found))}
 

@@ -30,6 +30,10 @@ def one_hot_gates(genotype: Genotype, space: Space) -> dict[str, Gates]:
 
     Two choices on one edge open both; the mixing `sampled` runs the first of them only.
 
+    Args:
+      genotype: what is open.
+      space: that it was found in.
+
     Raises:
       ValueError: where the genotype has cells, edges or operations that the space does not know.
     """

@@ -83,6 +83,9 @@ def coverage(n: int) -> float:
 
         P(|t| < z sqrt((n - 1) / n)),    t of Student's distribution with n - 1 degrees of freedom
 
+    Args:
+      n: values, at least 2.
+
     >>> round(coverage(5), 2), round(coverage(1000), 2)
     (0.85, 0.95)
     """
@@ -94,6 +97,10 @@ def coverage(n: int) -> float:
 
 def relative_improvement(accuracy: float, random: float) -> float:
     """How much better than random sampling, in percent: 100 (accuracy - random) / random.
+
+    Args:
+      accuracy: of the method.
+      random: of random sampling, in the same unit, above 0.
 
     Reference: Yang, Esperança, Carlucci 2020, arXiv:1912.12522, section 3.
 

@@ -22,7 +22,11 @@ Rule = Callable[[Records], Verdict | None]  # asked after every epoch but the la
 
 
 def never(records: Records) -> Verdict | None:
-    """Runs to the last epoch."""
+    """Runs to the last epoch.
+
+    Args:
+      records: of the epochs of a stage; not used.
+    """
     del records
     return None
 
@@ -92,6 +96,10 @@ def too_many_skips(limit: int = 2, *, cell: str | None = None) -> Rule:
 def skips(record: Mapping[str, Any], cell: str | None = None) -> int:
     """Skip connections in one cell type of a record's genotype, the first unless named.
 
+    Args:
+      record: of an epoch.
+      cell: type of the cell.
+
     Raises:
       ValueError: where the genotype has no such cell.
     """
@@ -110,6 +118,9 @@ def warnings(records: Records) -> dict[str, str]:
     "skips": for two epochs running more than half of the edges of the first cell type are skips, and alpha's entropy
     has fallen by a tenth, so that it is not chance. "entropy": it is a tenth of what it was after the first epoch.
     "curvature": `sharp_rise` would stop.
+
+    Args:
+      records: of the epochs of a stage so far, at least one.
     """
     last, found = records[-1], {}
     edges = len(next(iter(last["genotype"]["cells"].values())))

@@ -181,5 +181,9 @@ def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) ->
 
 
 def told(means: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """{"train": {"loss": ...}} -> {"train_loss": ...}, as records have them."""
+    """{"train": {"loss": ...}} -> {"train_loss": ...}, as records have them.
+
+    Args:
+      means: {part: {measure: number}}.
+    """
     return {f"{part}_{name}": value for part, found in means.items() for name, value in found.items()}

@@ -112,8 +112,11 @@ def darts_network(
 ) -> Space:
     """The space in which a genotype of DARTS is a network: affine norms, bare pools, more published operations.
 
-    Same arguments as `darts`. Official sizes for CIFAR: 36 channels, 20 cells. There may be a fifth node, as in the
-    cells of NASNet and AmoebaNet; a genotype's own outputs count.
+    Official sizes for CIFAR: 36 channels, 20 cells. There may be a fifth node, as in the cells of NASNet and
+    AmoebaNet; a genotype's own outputs count.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
     """
     space = darts(channels, layers, classes, image=image)
     edges = dag(inputs=2, nodes=5)
@@ -123,7 +126,10 @@ def darts_network(
 def snas_network(
     channels: int = 36, layers: int = 20, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """`darts_network` as SNAS trains it: an affine norm behind each pool. Same arguments.
+    """`darts_network` as SNAS trains it: an affine norm behind each pool.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
 
     Reference: Xie et al. 2019, SNAS, arXiv:1812.09926; official code SNAS-Series, `SNAS/operations.py`.
     """
@@ -148,21 +154,37 @@ def _only(space: Space, name: str, candidates) -> Space:
 
 
 def s1(channels: int = 16, layers: int = 8, classes: int = 10, *, image=(32, 32, 3)) -> Space:
-    """S1 of R-DARTS: two operations on each edge, chosen beforehand; a mask on the DARTS space."""
+    """S1 of R-DARTS: two operations on each edge, chosen beforehand; a mask on the DARTS space.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
+    """
     space = darts(channels, layers, classes, image=image)
     return space.replace(name="s1").with_alive({"normal": _pairs(_S1_NORMAL), "reduce": _pairs(_S1_REDUCE)})
 
 
 def s2(channels: int = 16, layers: int = 8, classes: int = 10, *, image=(32, 32, 3)) -> Space:
-    """S2 of R-DARTS: skip_connect or sep_conv_3x3 on every edge."""
+    """S2 of R-DARTS: skip_connect or sep_conv_3x3 on every edge.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
+    """
     return _only(darts(channels, layers, classes, image=image), "s2", SEARCHED[3:5])
 
 
 def s3(channels: int = 16, layers: int = 8, classes: int = 10, *, image=(32, 32, 3)) -> Space:
-    """S3 of R-DARTS: none, skip_connect or sep_conv_3x3 on every edge."""
+    """S3 of R-DARTS: none, skip_connect or sep_conv_3x3 on every edge.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
+    """
     return _only(darts(channels, layers, classes, image=image), "s3", (SEARCHED[0], *SEARCHED[3:5]))
 
 
 def s4(channels: int = 16, layers: int = 8, classes: int = 10, *, image=(32, 32, 3)) -> Space:
-    """S4 of R-DARTS: noise or sep_conv_3x3 on every edge; a sound search never keeps the noise."""
+    """S4 of R-DARTS: noise or sep_conv_3x3 on every edge; a sound search never keeps the noise.
+
+    Args:
+      channels, layers, classes, image: as for `darts`.
+    """
     return _only(darts(channels, layers, classes, image=image), "s4", (("noise", ops.Noise), SEARCHED[4]))

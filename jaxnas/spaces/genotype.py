@@ -5,17 +5,16 @@ leaves a search, the only thing that evaluation sees. This file reads and writes
 notation and in NAS-Bench-201's; it knows no alpha, no arrays, no networks, and never runs the text it reads.
 """
 
-import ast
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from numbers import Integral
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
+from jaxnas.spaces.notation import concat, items, keywords, state, targets
+
 CELLS = ("normal", "reduce")  # what the papers' notation holds
-LONGEST = 50_000  # characters in the papers' notation: longer text would keep the parser busy for seconds
 
 
 class Choice(NamedTuple):
@@ -85,27 +84,15 @@ def genotype(space: str, cells: Mapping[str, Iterable], outputs: Mapping[str, It
     """
     if not isinstance(cells, Mapping) or not isinstance(outputs, Mapping) or set(cells) != set(outputs):
         raise ValueError("cells and outputs must be two mappings with the same cell names.")
-    rows = {name: tuple(_choice(row) for row in _items(edges)) for name, edges in cells.items()}
-    states = {name: tuple(_state(state) for state in _items(outputs[name])) for name in cells}
+    rows = {name: tuple(_choice(row) for row in items(edges)) for name, edges in cells.items()}
+    states = {name: tuple(state(one) for one in items(outputs[name])) for name in cells}
     return Genotype(space=space, cells=tuple(rows.items()), outputs=tuple(states.items()))
-
-
-def _items(value: Any) -> tuple:
-    if not isinstance(value, list | tuple | range):
-        raise ValueError(f"expected the list of a cell's edges or states, got {short(value)}.")
-    return tuple(value)
 
 
 def _choice(row: Any) -> Choice:
     if not isinstance(row, list | tuple) or len(row) != 3:
         raise ValueError(f"an edge is (op, source, target), got {short(row)}.")
-    return Choice(row[0], _state(row[1]), _state(row[2]))
-
-
-def _state(value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ValueError(f"a state of a cell is an integer, got {short(value)}.")
-    return int(value)
+    return Choice(row[0], state(row[1]), state(row[2]))
 
 
 def _check(genotype: Genotype) -> None:
@@ -140,6 +127,9 @@ def to_json(genotype: Genotype) -> str:
     """The genotype as JSON, on one line.
 
     Format: `{"space": ..., "cells": {"normal": [["none", 0, 2], ...]}, "outputs": {"normal": [2, ...]}}`.
+
+    Args:
+      genotype: what to write.
     """
     cells, outputs = dict(genotype.cells), dict(genotype.outputs)
     return json.dumps({"space": genotype.space, "cells": cells, "outputs": outputs})
@@ -147,6 +137,9 @@ def to_json(genotype: Genotype) -> str:
 
 def from_json(text: str) -> Genotype:
     """The genotype that `to_json` wrote.
+
+    Args:
+      text: one JSON object.
 
     Raises:
       ValueError: if the text is anything else; says what is wrong.
@@ -176,6 +169,9 @@ def to_darts(genotype: Genotype) -> str:
     Rows are (op, source), two consecutive rows per node, or one per earlier state ("edge_all", SNAS). Without
     a `reduce` cell (F1 of GDAS, whose reduction is fixed) `reduce=None` is written.
 
+    Args:
+      genotype: what to write.
+
     Raises:
       ValueError: if the notation cannot hold it: other cells, or other numbers of edges per node.
 
@@ -186,23 +182,13 @@ def to_darts(genotype: Genotype) -> str:
     fields: dict[str, Any] = {}
     for cell in genotype.names:
         edges, outputs = genotype.edges(cell), genotype.concat(cell)
-        if tuple(edge.target for edge in edges) != _targets(len(edges), outputs):
+        if tuple(edge.target for edge in edges) != targets(len(edges), outputs):
             raise ValueError(f"cell {cell!r}: not two rows for every node, nor all; write JSON instead.")
         fields[cell] = [(op, source) for op, source, _ in edges]
         whole = range(outputs[0], outputs[-1] + 1)
         fields[f"{cell}_concat"] = whole if tuple(whole) == outputs else list(outputs)
     fields |= {"reduce": None, "reduce_concat": fields["normal_concat"]} if len(fields) == 2 else {}
     return f"Genotype({', '.join(f'{name}={value}' for name, value in fields.items())})"
-
-
-def _targets(rows: int, outputs: Iterable[int]) -> tuple[int, ...]:
-    """The target of every row: n nodes 2, 3, ... take 2 n rows, or n (n + 3) / 2 where all edges are kept."""
-    n = max(outputs, default=0) - 1
-    if n > 1 and rows == n * (n + 3) // 2:
-        return tuple(target for target in range(2, n + 2) for _ in range(target))
-    if rows % 2:
-        raise ValueError(f"{rows} rows are neither two for every node nor one for every earlier state.")
-    return tuple(2 + row // 2 for row in range(rows))
 
 
 def from_darts(text: str, space: str = "darts") -> Genotype:
@@ -217,48 +203,21 @@ def from_darts(text: str, space: str = "darts") -> Genotype:
 
     Reference: Liu et al. 2019, arXiv:1806.09055; Xie et al. 2019, arXiv:1812.09926 ("edge_all").
     """
-    try:
-        fields = {keyword.arg: _literal(keyword) for keyword in _keywords(text)}
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"not the papers' notation, Genotype(normal=[...], ...): {error}") from error
-    if set(fields) != {"normal", "normal_concat", "reduce", "reduce_concat"}:
-        raise ValueError("Genotype(...) takes normal, normal_concat, reduce, reduce_concat, each once.")
+    fields = keywords(text)
     cells, outputs = {}, {}
     for name in CELLS[:1] if fields["reduce"] is None else CELLS:
-        rows = _items(fields[name])
-        outputs[name] = _concat(fields[f"{name}_concat"], len(rows))
-        targets = _targets(len(rows), outputs[name])
-        cells[name] = [(*_items(row), target) for row, target in zip(rows, targets, strict=True)]
+        rows = items(fields[name])
+        outputs[name] = concat(fields[f"{name}_concat"], len(rows))
+        into = targets(len(rows), outputs[name])
+        cells[name] = [(*items(row), target) for row, target in zip(rows, into, strict=True)]
     return genotype(space, cells, outputs)
-
-
-def _keywords(text: str) -> list[ast.keyword]:
-    """The keywords of `Genotype(name=..., ...)`, alone or assigned to a plain name."""
-    match ast.parse(text.strip() if len(text) < LONGEST else "").body:
-        case [ast.Expr(call)] | [ast.Assign([ast.Name()], call)]:
-            match call:
-                case ast.Call(ast.Name("Genotype"), [], [_, _, _, _] as keywords):
-                    return keywords
-    raise ValueError(f"expected one call with four keywords, got {short(text)}.")
-
-
-def _literal(keyword: ast.keyword) -> Any:
-    """The list, tuple, string or number of a keyword; of a concat, the range, too."""
-    match str(keyword.arg)[-7:], keyword.value:
-        case "_concat", ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
-            return range(_state(ast.literal_eval(start)), _state(ast.literal_eval(stop)))
-    return ast.literal_eval(keyword.value)
-
-
-def _concat(value: Any, rows: int) -> list[int]:
-    """The states of a concat; a range is spelt out only if it is no longer than a cell of so many rows."""
-    if isinstance(value, range) and not 0 <= value.start < value.stop <= rows + 2:
-        raise ValueError(f"concat={short(value)}: {rows} rows make the states 0..{rows + 1} at most.")
-    return [_state(state) for state in _items(value)]
 
 
 def to_nas_bench_201(genotype: Genotype) -> str:
     """The genotype as NAS-Bench-201 names it, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: one part per node.
+
+    Args:
+      genotype: what to write.
 
     Raises:
       ValueError: if it is not one cell named `cell` whose nodes take every earlier state once, in order.
@@ -274,6 +233,9 @@ def to_nas_bench_201(genotype: Genotype) -> str:
 
 def from_nas_bench_201(text: str) -> Genotype:
     """The genotype that NAS-Bench-201 names so: one cell `cell`, state 0 its input, the last node its output.
+
+    Args:
+      text: such a name.
 
     Raises:
       ValueError: if the text is anything else; says what is wrong.
@@ -292,6 +254,9 @@ def from_nas_bench_201(text: str) -> Genotype:
 
 def read(text: str) -> Genotype:
     """The genotype in any of the three notations, told apart by the first character, `{` or `|`.
+
+    Args:
+      text: JSON, or one of the papers' notations.
 
     Raises:
       ValueError: if it is none of them; says what is wrong.

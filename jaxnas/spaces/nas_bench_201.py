@@ -109,5 +109,9 @@ def nas_bench_201(
 def nas_bench_201_network(
     channels: int = 16, cells_per_stage: int = 5, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """The space in which a genotype of NAS-Bench-201 is a network: affine norms, no biases. Same arguments."""
+    """The space in which a genotype of NAS-Bench-201 is a network: affine norms, no biases.
+
+    Args:
+      channels, cells_per_stage, classes, image: as for `nas_bench_201`.
+    """
     return nas_bench_201(channels, cells_per_stage, classes, image=image).replace(ops=FINAL)

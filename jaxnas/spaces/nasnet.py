@@ -97,7 +97,10 @@ def nasnet(
 def nasnet_network(
     channels: int = 36, cells_per_stage: int = 6, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """The space in which a genotype of `nasnet` is a network: affine norms, no biases. Same arguments.
+    """The space in which a genotype of `nasnet` is a network: affine norms, no biases.
+
+    Args:
+      channels, cells_per_stage, classes, image: as for `nasnet`.
 
     Deviates: where both operations of a node stand on one edge both are built; the official retraining code keeps the
       second only.
@@ -180,13 +183,21 @@ def fixed_reduction(space: Space, block: Factory = FixedReduction) -> Space:
 def nasnet_frc(
     channels: int = 16, cells_per_stage: int = 2, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """`nasnet` with a fixed reduction cell. Same arguments; channels are a multiple of 4."""
+    """`nasnet` with a fixed reduction cell. Channels are a multiple of 4.
+
+    Args:
+      channels, cells_per_stage, classes, image: as for `nasnet`.
+    """
     return fixed_reduction(nasnet(channels, cells_per_stage, classes, image=image))
 
 
 def nasnet_frc_network(
     channels: int = 36, cells_per_stage: int = 6, classes: int = 10, *, image: tuple[int, int, int] = (32, 32, 3)
 ) -> Space:
-    """The space in which a genotype of `nasnet_frc` is a network. Same arguments."""
+    """The space in which a genotype of `nasnet_frc` is a network.
+
+    Args:
+      channels, cells_per_stage, classes, image: as for `nasnet_frc`.
+    """
     space = nasnet_network(channels, cells_per_stage, classes, image=image)
     return fixed_reduction(space, partial(FixedReduction, affine=True))

@@ -26,7 +26,11 @@ from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
-    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions and linear layers."""
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions and linear layers.
+
+    Args:
+      fan_in: inputs of one output.
+    """
     bound = fan_in**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
 
@@ -245,7 +249,12 @@ class FactorizedConv(nn.Module):
 
 
 def normalized(factory: Callable[..., nn.Module], affine: bool = False) -> Callable[..., nn.Module]:
-    """The same operation followed by a norm, as DARTS does to the pools of its search."""
+    """The same operation followed by a norm, as DARTS does to the pools of its search.
+
+    Args:
+      factory: (stride=) -> the operation.
+      affine: whether the norm has a scale and a shift.
+    """
     return lambda stride: Sequence((factory(stride=stride), BatchNorm(affine)))
 
 

@@ -72,6 +72,11 @@ def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ..
     Edges that start at a node that no edge reaches are left out. A cell in which nothing is left keeps the strongest
     edge into its first node, so that there is a network at any time.
 
+    Args:
+      threshold: least score of a choice.
+      k: edges kept for each node at most.
+      never: operations that are never chosen.
+
     Reference: Chu et al. 2020 (FairDARTS), arXiv:1911.12126, section 3.4; xiaomi-automl/FairDARTS `utils.py`
       ("threshold_sparse"), `model.py`.
     Deviates: the official genotype names those edges, and its network passes over them; nothing left is an error there.
@@ -100,6 +105,9 @@ def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ..
 def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
     """Keeps every edge with its best operation, `none` included; first in order at ties.
 
+    Args:
+      never: operations that are never chosen.
+
     Reference: Dong and Yang 2020, arXiv:2001.00326; AutoDL-Projects `search_model_darts.py`.
     """
 
@@ -114,7 +122,11 @@ def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
 
 
 def in_edge_order(inner: Decode) -> Decode:
-    """The same choices, listed in the order of the space's edges."""
+    """The same choices, listed in the order of the space's edges.
+
+    Args:
+      inner: what chooses.
+    """
 
     def decode(scores: CellGates, space: Space) -> Genotype:
         found, place = inner(scores, space), lambda choice: space.edges.index(choice[1:])

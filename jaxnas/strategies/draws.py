@@ -88,7 +88,14 @@ def concrete(temperature: Schedule) -> Relaxation:
 
 
 def concrete_gates(alpha: Alpha, noise: Alpha, temperature: Array | float, space: Space) -> CellGates:
-    """The draw of `concrete` that given Gumbel noise makes: {cell: [E, O]}, as alpha."""
+    """The draw of `concrete` that given Gumbel noise makes: {cell: [E, O]}, as alpha.
+
+    Args:
+      alpha: {cell: [E, O]}.
+      noise: standard Gumbel noise of the same shapes.
+      temperature: scalar above 0.
+      space: whose masks say what is alive.
+    """
     warm = lambda c: (alpha[c] + noise[c]) / jnp.asarray(temperature, alpha[c].dtype)
     return {c: Gates(masked_softmax(warm(c), space.mask(c)), open_edges(alpha[c])) for c in space.cells}
 
@@ -149,12 +156,19 @@ def dirichlet() -> Relaxation:
 
 
 def concentration(alpha: Array) -> Array:
-    """elu(alpha) + 1, without its rounding to 0 where alpha is far below."""
+    """elu(alpha) + 1, without its rounding to 0 where alpha is far below.
+
+    Args:
+      alpha: any shape.
+    """
     return jnp.where(alpha > 0, 1 + alpha, jnp.exp(jnp.where(alpha > 0, 0, alpha)))  # slope 1 at 0 from both sides
 
 
 def dirichlet_divergence(alpha: Alpha) -> Array:
     """Sum over all edges of KL(Dirichlet(c_e) || Dirichlet(1, ..., 1)) with the concentrations of `dirichlet`, in nats.
+
+    Args:
+      alpha: pytree of tables [E, O].
 
     Reference: Chen et al. 2021, arXiv:2006.10355, equation 6; xiangning-chen/DrNAS `model_search.py`.
     """

@@ -114,19 +114,36 @@ Part = Callable[[Array, Array, int], Array | int]  # (key, step, K) -> which of 
 
 
 def first_part(key: Array, step: Array, parts: int) -> int:
-    """The first channels, always: the official PC-DARTS."""
+    """The first channels, always: the official PC-DARTS.
+
+    Args:
+      key, step: not used.
+      parts: how many parts the channels have.
+    """
     del key, step, parts
     return 0
 
 
 def random_part(key: Array, step: Array, parts: int) -> Array:
-    """A part drawn anew for every edge at every pass: nearest to the paper's sampled mask. Our variant."""
+    """A part drawn anew for every edge at every pass: nearest to the paper's sampled mask. Our variant.
+
+    Args:
+      key: of the edge and the pass.
+      step: not used.
+      parts: how many parts the channels have.
+    """
     del step
     return jax.random.randint(key, (), 0, parts)
 
 
 def rotating_part(key: Array, step: Array, parts: int) -> Array:
-    """The parts in turn, one for each step. Our variant."""
+    """The parts in turn, one for each step. Our variant.
+
+    Args:
+      key: not used.
+      step: number of the step, from 0.
+      parts: how many parts the channels have.
+    """
     del key
     return step % parts
 

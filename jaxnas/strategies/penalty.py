@@ -37,13 +37,20 @@ def entropy(weight: Weight) -> Penalty:
 
 
 def mean_entropy(gates: Gates) -> Array:
-    """Entropy of the operations of an edge, -sum_o g log g in nats, averaged over the edges of a cell."""
+    """Entropy of the operations of an edge, -sum_o g log g in nats, averaged over the edges of a cell.
+
+    Args:
+      gates: of one cell; `ops` [E, O], each row a distribution.
+    """
     g = gates.ops
     return -(g * jnp.log(jnp.where(g > 0, g, 1))).sum(-1).mean()  # 0 log 0 = 0, with a finite slope
 
 
 def zero_one(weight: Weight) -> Penalty:
     """Pushes independent gates to 0 or 1: -weight(step) times the mean of (g - 1/2)^2 over all living operations.
+
+    Args:
+      weight: step -> scalar.
 
     Reference: Chu et al. 2020 (FairDARTS), arXiv:1911.12126, equation 6; xiaomi-automl/FairDARTS `separate_loss.py`.
     """
@@ -121,12 +128,22 @@ def log_power(costs: Mapping[str, ArrayLike], *, scale: float = 0.2, power: floa
 
 
 def plus(loss: Array, cost: Array) -> Array:
-    """loss + cost: the penalty is added."""
+    """loss + cost: the penalty is added.
+
+    Args:
+      loss: validation loss, scalar.
+      cost: penalty, scalar.
+    """
     return loss + cost
 
 
 def times(loss: Array, cost: Array) -> Array:
-    """loss * cost: the penalty is a factor, as in FBNet; not for penalties that can be 0 or below."""
+    """loss * cost: the penalty is a factor, as in FBNet; not for penalties that can be 0 or below.
+
+    Args:
+      loss: validation loss, scalar.
+      cost: penalty, scalar above 0.
+    """
     return loss * cost
 
 

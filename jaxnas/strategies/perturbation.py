@@ -17,7 +17,12 @@ Perturb = Callable[[Array, CellGates, Array], CellGates]  # (key, gates, step) -
 
 
 def unperturbed(key: Array, gates: CellGates, step: Array) -> CellGates:
-    """The same gates in both passes: nothing is added to the program."""
+    """The same gates in both passes: nothing is added to the program.
+
+    Args:
+      key, step: not used.
+      gates: of the pass.
+    """
     del key, step
     return gates
 
@@ -52,7 +57,11 @@ def uniform_noise(radius: optax.Schedule) -> Perturb:
 
 
 def closed(below: float = 0.5) -> Perturb:
-    """Gates below a limit are exactly 0 for the weights: with the mixing `opened` these candidates are not run."""
+    """Gates below a limit are exactly 0 for the weights: with the mixing `opened` these candidates are not run.
+
+    Args:
+      below: the limit.
+    """
 
     def perturb(key: Array, gates: CellGates, step: Array) -> CellGates:
         del key, step

@@ -83,7 +83,13 @@ def simplex() -> Relaxation:
 
 
 def best_edges(score: Array, space: Space, kept: int) -> Array:
-    """Which edges are among the `kept` highest of those with the same target, the first at ties; [E] booleans."""
+    """Which edges are among the `kept` highest of those with the same target, the first at ties; [E] booleans.
+
+    Args:
+      score: of each edge, [E].
+      space: whose edges they are.
+      kept: edges for each target.
+    """
     target, order = np.array(space.edges)[:, 1], np.arange(len(space.edges))
     same, before = target[:, None] == target[None, :], order[None, :] < order[:, None]
     mine, other = score[:, None], score[None, :]
@@ -92,7 +98,12 @@ def best_edges(score: Array, space: Space, kept: int) -> Array:
 
 
 def cell_keys(key: Array, space: Space) -> dict[str, Array]:
-    """A key for each type of cell: {cell: key}."""
+    """A key for each type of cell: {cell: key}.
+
+    Args:
+      key: what they are split from.
+      space: whose cells they are for.
+    """
     return dict(zip(space.cells, jax.random.split(key, len(space.cells)), strict=True))
 
 
@@ -135,6 +146,9 @@ def edge_simplex(inner: Relaxation) -> Relaxation:
 
     Zeros stand where an edge does not end in the node; `optimizers.exponentiated_gradient` leaves them there.
 
+    Args:
+      inner: how the operations of an edge are weighed.
+
     Reference: Li et al. 2021, arXiv:2004.07802, section 4.2; liamcli/gaea_release `architect_edarts.py`.
     """
 
@@ -161,11 +175,20 @@ def _node_softmax(beta: Array, space: Space) -> Array:
 
 
 def masked_softmax(logits: Array, alive) -> Array:
-    """Softmax over the last axis in which dead entries get exactly 0. Shapes [..., O], booleans of the same shape."""
+    """Softmax over the last axis in which dead entries get exactly 0. Shapes [..., O], booleans of the same shape.
+
+    Args:
+      logits: [..., O].
+      alive: booleans of the same shape.
+    """
     alive = jnp.asarray(alive)
     return jnp.where(alive, jax.nn.softmax(jnp.where(alive, logits, DEAD), -1), 0)
 
 
 def open_edges(alpha: Array) -> Array:
-    """Gates of edges that are all open, [E] ones, for alpha [E, O]."""
+    """Gates of edges that are all open, [E] ones, for alpha [E, O].
+
+    Args:
+      alpha: [E, O].
+    """
     return jnp.ones(alpha.shape[:1], alpha.dtype)

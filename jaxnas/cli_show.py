@@ -1,0 +1,151 @@
+"""The command line: `jaxnas draw | info | list | methods`.
+
+Where in the river: the outermost shore, beside `cli`. Names become values in `names.py`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxnas import catalogue, drawing, folder, table
+from jaxnas.cli_help import a_genotype, a_kind, a_space
+from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
+from jaxnas.names import SPACES
+from jaxnas.planning import genotype_of, named
+from jaxnas.record import environment
+from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.space import Space
+
+WHAT = "A run's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
+SPACE = f"What may be built: {', '.join(SPACES)}."
+DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
+JSON = "Print one JSON object, and nothing else, on stdout."
+RESULT = "Print result.json and the folder as one JSON object on stdout at the end; progress goes to stderr."
+_KIND = f"One of {', '.join(catalogue.KINDS)}; all unless given."
+
+
+def draw(
+    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=WHAT, autocompletion=a_genotype)],
+    out: Annotated[Path, typer.Option(help="Picture to write, .png or .svg.")] = Path("cells.png"),
+) -> None:
+    """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
+    with folder.explained(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        genotype = genotype_of(what)
+        drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
+    Console().print(f"drawn in [bold]{escape(str(out))}[/bold]")
+
+
+def info(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN|GENOTYPE", help=f"{WHAT} The cost of its network is told.", autocompletion=a_genotype
+        ),
+    ] = None,
+    space: Annotated[str, typer.Option(help=SPACE, autocompletion=a_space)] = "darts",
+    channels: Annotated[int | None, typer.Option(help="Width of the first cells; the papers' unless given.")] = None,
+    depth: Annotated[int | None, typer.Option(help=DEPTH)] = None,
+    classes: Annotated[int, typer.Option(help="Number of labels.")] = 10,
+    side: Annotated[int, typer.Option(help="Height and width of the images.")] = 32,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the line of the whole.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON)] = False,
+) -> None:
+    """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
+    genotype = genotype_of(what) if what else None
+    chosen = named(SPACES, genotype.space if genotype else space, "space")
+    width, layers = (16, chosen.searched) if genotype is None else chosen.official
+    make = chosen.make if genotype is None else chosen.network
+    built = make(channels or width, depth or layers, classes, image=(side, side, 3))
+    costs = supernet_cost(built) if genotype is None else genotype_cost(genotype, built)
+    title = f"supernet of {space}" if genotype is None else f"network of this {genotype.space} genotype"
+    if as_json:
+        typer.echo(json.dumps(_plain(title, built, costs), indent=2))
+    elif quiet:
+        whole = total(costs)
+        typer.echo(f"{whole.parameters} parameters, {whole.multiply_adds} multiply-adds")
+    else:
+        console = Console()
+        versions = environment()["versions"].items()
+        console.print(f"{device()}; " + ", ".join(f"{name} {version}" for name, version in versions))
+        _show_cost(console, title, built, costs)
+
+
+def list_names(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=_KIND, autocompletion=a_kind)] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON)] = False,
+) -> None:
+    """What there is to choose from: strategies, spaces, data sets, published genotypes, recipes."""
+    kinds = [kind] if kind else list(catalogue.KINDS)
+    found = {one: named(catalogue.KINDS, one, "list")(data_dir) for one in kinds}
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    console = Console()
+    for one, rows in found.items():
+        columns = catalogue.SHOWN[one]
+        shown = Table(*columns, title=one, title_justify="left")
+        shown.columns[0].no_wrap = True
+        for row in rows:
+            shown.add_row(*(escape(_cell(row[name])) for name in columns))
+        console.print(shown)
+
+
+def methods(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a document, with sources and deviations.")] = False,
+) -> None:
+    """The table of methods: what fills each slot."""
+    if markdown:
+        typer.echo(table.markdown(), nl=False)
+        return
+    found = table.rows()
+    shown = Table("method", *found[0].slots, show_lines=True)
+    for one in found:
+        shown.add_row(one.name, *one.slots.values())
+    Console().print(shown)
+
+
+def tell_result(out: Path) -> None:
+    """Prints what a finished run left in its `result.json`, and where it lies, as one JSON object."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    typer.echo(json.dumps({"folder": str(out), **result}, indent=2))
+
+
+def device(devices: Sequence[jax.Device] = ()) -> str:
+    """Devices in words; those that there are unless given."""
+    devices = devices or jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _plain(title: str, space: Space, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    sizes = {"name": space.name, "layers": len(space.skeleton), "edges": len(space.edges), "ops": list(space.op_names)}
+    parts = {name: cost._asdict() for name, cost in costs.items()}
+    return {"what": title, "space": sizes, "parts": parts, "all": total(costs)._asdict(), **environment()}
+
+
+def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, Cost]) -> None:
+    shown = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
+    for name, cost in {**costs, "all": total(costs)}.items():
+        shown.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
+    console.print(
+        f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
+    )
+    console.print(shown)
+
+
+def _inputs(genotype: Genotype) -> int | None:
+    """States that a cell starts from, where the space is one that we know."""
+    chosen = SPACES.get(genotype.space)
+    return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None
