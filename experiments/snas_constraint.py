@@ -36,7 +36,7 @@ from jaxnas.strategies.algorithms import snas
 from jaxnas.strategies.penalty import resource_log
 
 PUBLISHED = {"mild": 2.9e6, "moderate": 2.8e6, "aggressive": 2.3e6}  # parameters
-LAMBDAS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+LAMBDAS = "0,3e-4,6e-4,1e-3,1.5e-3,3e-3"
 
 
 def crossing(lambdas, sizes, target: float) -> float | None:
@@ -48,8 +48,10 @@ def crossing(lambdas, sizes, target: float) -> float | None:
     return None
 
 
-def recipe(dataset, data_dir, channels: int, layers: int, batch: int, steps: int, alpha_rate: float, seeds: int):
-    """One row for each lambda and seed: what was found, and the parameters of its network."""
+def recipe(
+    dataset, data_dir, channels: int, layers: int, batch: int, steps: int, alpha_rate: float, seeds: int, lambdas
+):
+    """One row after the other, for each seed and lambda: what was found, and the parameters of its network."""
     full = data.load(dataset, data_dir)
     parts = data.split(full, seed=0)
     images = full.train.image.shape[1:]
@@ -61,10 +63,9 @@ def recipe(dataset, data_dir, channels: int, layers: int, batch: int, steps: int
         return bind(strategy.replace(penalty=resource_log(lambda step: weight)), space, augment=augment)
 
     init, step = jax.jit(search(0.0).init), jax.jit(lambda weight, *args: search(weight).step(*args))
-    rows = []
     for seed in range(seeds):
         drawn = np.random.default_rng(seed).integers(len(parts.train.label), size=(steps, batch))
-        for weight in LAMBDAS:
+        for weight in lambdas:
             state = init(jax.random.key(seed))
             for at in drawn:
                 some = data.take(parts.train, jnp.asarray(at))
@@ -72,9 +73,7 @@ def recipe(dataset, data_dir, channels: int, layers: int, batch: int, steps: int
             found = search(0.0).genotype(state)
             size = total(genotype_cost(found, network)).parameters
             row = {"lambda": weight, "seed": seed, "parameters": size, "loss": float(metrics["train"]["loss"])}
-            rows.append({**row, "none": found.count("none"), "genotype": json.loads(to_json(found))})
-            print(json.dumps({name: value for name, value in rows[-1].items() if name != "genotype"}), flush=True)
-    return rows
+            yield {**row, "none": found.count("none"), "genotype": json.loads(to_json(found))}
 
 
 def tables(rows) -> str:
@@ -99,14 +98,18 @@ def main(
     steps: int = 60,
     alpha_rate: Annotated[float, typer.Option(help="Of Adam; the official 3e-4 is made for 117,300 steps.")] = 3e-2,
     seeds: int = 1,
+    lambdas: Annotated[str, typer.Option(help="Weights of the resource term, with commas between.")] = LAMBDAS,
     out: Path = Path("runs/snas_constraint"),
 ) -> None:
     """Sizes of the networks that SNAS finds, by the weight of its resource term."""
     keep_compiled_programs()
-    rows = recipe(dataset, data_dir, channels, layers, batch, steps, alpha_rate, seeds)
+    sizes = {"channels": channels, "layers": layers, "batch": batch, "steps": steps, "alpha_rate": alpha_rate}
     out.mkdir(parents=True, exist_ok=True)
-    size = {"dataset": dataset, "channels": channels, "layers": layers, "batch": batch, "steps": steps}
-    write(out / "snas_constraint.json", json.dumps({**size, "alpha_rate": alpha_rate, "rows": rows}, indent=1) + "\n")
+    rows: list[dict] = []
+    for row in recipe(dataset, data_dir, **sizes, seeds=seeds, lambdas=[float(x) for x in lambdas.split(",")]):
+        rows.append(row)
+        write(out / "snas_constraint.json", json.dumps({"dataset": dataset, **sizes, "rows": rows}, indent=1) + "\n")
+        print(json.dumps({name: value for name, value in row.items() if name != "genotype"}), flush=True)
     print(tables(rows))
 
 
