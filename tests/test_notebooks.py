@@ -44,7 +44,10 @@ def test_public_names_only(path):
     tree = ast.parse(text.replace("%matplotlib inline", ""))
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "jn"}
     assert used and all(hasattr(jn, name) for name in used)
-    assert not any(isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace" for node in ast.walk(tree))
+    assert not any(
+        isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace"
+        for node in ast.walk(tree)
+    )
 
 
 @pytest.mark.slow
