@@ -18,7 +18,7 @@ EXPECTED = dict.fromkeys(SPACES, Expected())
 
 
 def recipe(smoke: bool = False, space: str = "darts") -> Reproduction:
-    """The official rule: curvature every second epoch, means of 5, a rise by 1.3 over 4, no stop before epoch 10."""
+    """The official rule: curvature every second epoch, means of 5, a rise by 1.3 over 4, no answer before epoch 10."""
     at = SMOKE if smoke else full(images=25_000, epochs=50, batch=64)
     row = jn.darts(at.epochs * at.steps, every=at.steps, hypergradient=jn.unrolled, alpha_rate=3e-4, decay=3e-4)
     stop = jn.stopping.sharp_rise(window=5, delta=4, factor=1.3, start=10)

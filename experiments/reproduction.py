@@ -1,7 +1,9 @@
 """What every reproduction is made of: the record of its settings, and the way from there to a number.
 
 A file of this folder spells out a paper's settings in `recipe`; here they are run: search, then retraining, then one
-look at the test images. `result.json` holds what was measured beside what the paper says.
+look at the test images. `result.json` holds what was measured beside what the paper says: errors, sizes and times as
+table 2 of a review cites them (Li et al. 2022, Journal of Software 33(1)), n and other numbers as the official code's
+documents do.
 
 What all of them do otherwise than the papers, and do not repeat:
 

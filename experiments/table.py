@@ -31,8 +31,9 @@ python -m experiments.pc_darts --smoke                    # a few steps on noise
 
 leaves `result.json` in `--out`; `--resume` goes on after a break. Errors are those of the test images, in percent, mean
 ± s.d. over n seeds, each with a search and a training of its own. Parameters are in millions, the search in hours of
-the device. What differs from the papers is said in each file. Where the paper's column is empty, it has no number, or
-none that we have checked.
+the device. What differs from the papers is said in each file. The papers' numbers are mostly as a review cites them (Li
+et al. 2022, Journal of Software 33(1), table 2); where their column is empty, there is no number, or none that we have
+checked.
 
 This page is made by `python -m experiments.table RUN ...` from `results/*.json`, which keeps the results of RUN there.
 
