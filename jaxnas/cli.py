@@ -149,6 +149,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": cli_show.info,
     "list": cli_show.list_names,
     "methods": cli_show.methods,
+    "report": cli_show.report,
     "compare": cli_compare.compare,
     "ablate": cli_compare.ablate,
     "evaluate": cli_evaluate.evaluate,

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
     ),
     "list": ("jaxnas list", "jaxnas list strategies", "jaxnas list datasets --data-dir DIR --json"),
     "methods": ("jaxnas methods", "jaxnas methods --markdown"),
+    "report": ("jaxnas report runs/a", "jaxnas report runs/a --out a.html"),
     "evaluate": (
         "jaxnas evaluate runs/a",
         "jaxnas evaluate DARTS_V2 --recipe cifar --dataset cifar10 --data-dir DIR --out runs/trained",

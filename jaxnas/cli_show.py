@@ -1,4 +1,4 @@
-"""The command line: `jaxnas draw | info | list | methods`.
+"""The command line: `jaxnas draw | info | list | methods | report`.
 
 Where in the river: the outermost shore, beside `cli`. Names become values in `names.py`.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxnas import catalogue, drawing, folder, table
+from jaxnas import catalogue, drawing, folder, reports, table
 from jaxnas.cli_help import a_genotype, a_kind, a_space
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.names import SPACES
@@ -99,6 +99,16 @@ def list_names(
         console.print(shown)
 
 
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a search or a retraining, over or not.")],
+    out: Annotated[Path | None, typer.Option(help="Page to write; report.html in the folder unless given.")] = None,
+) -> None:
+    """Write a run as one HTML page that needs nothing else: cells, alpha over time, curves, settings, environment."""
+    with folder.explained((out or run).parent):
+        found = reports.leave(run, _searched(run), out)
+    Console().print(f"written: [bold]{escape(str(found))}[/bold]", soft_wrap=True)
+
+
 def methods(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a document, with sources and deviations.")] = False,
 ) -> None:
@@ -143,6 +153,13 @@ def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, C
         f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
     )
     console.print(shown)
+
+
+def _searched(run: Path) -> Space | None:
+    """The space of a run, where it is one that we know; its size does not matter."""
+    path = run / "genotype.json"
+    chosen = SPACES.get(folder.read_genotype(str(run)).space) if path.exists() else None
+    return chosen.make(chosen.official[0], chosen.searched, 10) if chosen else None
 
 
 def _inputs(genotype: Genotype) -> int | None:

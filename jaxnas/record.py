@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from jaxnas import folder
+from jaxnas import folder, reports
 from jaxnas.folder import Record
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.space import CellGates, Space
@@ -64,7 +64,7 @@ def peak_memory() -> int:
 def record_answer(
     out: Path, space: Space, records: Sequence[Record], genotype: Genotype, told: Mapping[str, Any], program: Any
 ) -> list[Path]:
-    """Writes the answer of a search, its pictures (returned) and its result; a result stays where no program ran."""
+    """Writes the answer of a search, its result, its pictures and page (returned); no program, no new result."""
     folder.write(out / "genotype.json", to_json(genotype) + "\n")
     pictures = folder.draw(out, space, records, genotype)
     memory = {**(program.memory_bytes if program else {}), "peak": peak_memory()}
@@ -72,4 +72,4 @@ def record_answer(
     summary |= {"answer": folder.answer(records), "memory_bytes": memory}
     if program or not (out / "result.json").exists():
         folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
-    return pictures
+    return [*pictures, reports.leave(out, space)]

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from jaxnas import augmentation, checkpoint, drawing, folder, progress
+from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports
 from jaxnas.data import Batch, Dataset, Split, whole
 from jaxnas.epoch import Diverged, Program, run_epoch
 from jaxnas.evaluation.cost import genotype_cost, total
@@ -138,6 +138,7 @@ def fit(
         drawing.save(drawing.draw_curves(records), out / "curves.png")
         if not (out / "result.json").exists():  # a run that was over keeps its own
             folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
+        reports.leave(out, space)
     progress.show_trained(console, out, scores, len(parts.test.label), seconds)
     return Trained(variables=state.variables, test=scores, records=records, folder=out)
 

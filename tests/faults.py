@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from test_product import toy
 
-from jaxnas import checkpoint, epoch, folder, interruption, runner
+from jaxnas import checkpoint, epoch, folder, interruption, reports, runner
 from jaxnas.data import Batch, Split
 from jaxnas.interruption import Interrupted
 from jaxnas.search import bind
@@ -53,6 +53,7 @@ def prepare(patch=setattr):
     patch(runner, "bind", partial(bind, model=toy))
     patch(epoch, "PACE", 0.0)
     patch(folder, "draw", lambda *_: [])
+    patch(reports, "leave", lambda out, space: out / reports.NAME)
 
 
 def slowly(told):

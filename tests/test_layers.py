@@ -75,6 +75,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     ),
     "evaluation.charts": (),
     "evaluation.page": ("evaluation.charts", "evaluation.comparison", "evaluation.report"),
+    "evaluation.run_page": (
+        "drawing",
+        "evaluation.charts",
+        "evaluation.outcomes",
+        "evaluation.page",
+        "spaces.genotype",
+    ),
+    "reports": ("evaluation.run_page", "folder", "spaces.genotype", "spaces.space"),
     "ablation": ("bilevel", "hypergradient", "stages", STRATEGIES, "table"),
     "planning": ANYTHING,
     "cli_compare": ANYTHING,
@@ -154,7 +162,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "progress": ("spaces.genotype",),
     "logs": ("runner",),
     "live": ("progress", "spaces.space"),
-    "record": ("folder", "spaces.genotype", "spaces.space", "strategies.penalty"),
+    "record": ("folder", "reports", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "spaces.space", "stages", "strategies.strategy"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below

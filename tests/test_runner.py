@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxnas import checkpoint, epoch, folder
+from jaxnas import checkpoint, epoch, folder, reports
 from jaxnas.data import Batch, Split
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.diagnostics import Watch
@@ -68,6 +68,7 @@ def result(tmp_path_factory):
 def undrawn(monkeypatch):
     """Pictures take longer than these searches; one test looks at them."""
     monkeypatch.setattr(folder, "draw", lambda *_: [])
+    monkeypatch.setattr(reports, "leave", lambda out, space: out / reports.NAME)
 
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -92,6 +93,8 @@ def test_a_run_writes_everything(result):
     assert 0 < told["seconds"]["compile"] < told["seconds"]["total"] and told["memory_bytes"]["peak"] > 1e7
     for picture in ("cells.png", "alpha.png", "curves.png"):
         assert (out / picture).read_bytes()[:4] == b"\x89PNG"
+    page = (out / "report.html").read_text()
+    assert "3 of 3 epochs." in page and page.count("<figure") == 1 + 2 + 6  # cells, alpha of each, curves
     tables = folder.read_scores(out)
     assert {cell: table.shape for cell, table in tables.items()} == dict.fromkeys(("normal", "reduce"), (3, 14, 3))
     np.testing.assert_allclose(tables["normal"].sum(-1), 1, rtol=1e-5)

@@ -1,9 +1,9 @@
-"""Pictures of a comparison as SVG text, drawn in the ink of the page, so that they follow it into dark and print.
+"""Pictures of comparisons and runs as SVG text, in the ink of the page, which they follow into dark and print.
 
 Where in the river: on the bank. Knows numbers and names; no files, no runs. Marks differ in shape, never in colour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -11,6 +11,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, ROW, LEFT, RIGHT, FOOT = 760, 34, 240, 24, 52
+HALF, HEIGHT = 440, 240  # of a curve's picture
+PANELS, PANEL, SIDE, LINE = 4, 148, 120, 12  # of a heat map: in a row, width, names to its left, height of a line
+MOST, INKS = 60, 20  # columns of a panel; steps from paper to ink
 
 
 class Row(NamedTuple):
@@ -62,14 +65,85 @@ def plane(points: Sequence[Point], x: str, y: str) -> str:
     return _svg(height, f"{y} over {x}", [*frame, *(_point(p, across.at(p.x), up.at(p.y)) for p in points)])
 
 
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, mark: float | None = None) -> str:
+    """Curves over whole numbers, told apart by their dashes; a vertical line at `mark`."""
+    points = [point for curve in series.values() for point in curve]
+    across = _axis([p[0] for p in points], 64, HALF - 12)
+    up = _axis([p[1] for p in points], HEIGHT - FOOT, 30)
+    whole = all(float(point[1]).is_integer() for point in points)
+    parts = [_under(across, 30, HEIGHT - FOOT, x, whole=True), _beside(up, 64, across.stop, y, whole)]
+    if mark is not None:
+        parts.append(_path(f"M{across.at(mark):.1f} 30V{HEIGHT - FOOT}", "mark"))
+    for i, (name, curve) in enumerate(series.items()):
+        at = [f"{across.at(a):.1f} {up.at(b):.1f}" for a, b in curve]
+        parts.append(_path("M" + "L".join(at), f"bar dash{i}"))
+        parts += [f'<circle cx="{at[0].split()[0]}" cy="{at[0].split()[1]}" r="3.5" class="mean"/>'] * (len(at) == 1)
+        if len(series) > 1:
+            parts.append(_path(f"M{70 + 110 * i} 14h28", f"bar dash{i}") + _text(104 + 110 * i, 18, name))
+    return _svg(HEIGHT, f"{y} over {x}", parts, HALF)
+
+
+def heat(table: np.ndarray, titles: Sequence[str], names: Sequence[str], x: str) -> str:
+    """Scores over time: a panel for each edge, a line for each operation, ink for the score.
+
+    Args:
+      table: [T, E, O], at least 0; of a long history a part is drawn, its last row with it.
+      titles: of the E panels.
+      names: of the O operations.
+      x: what the T rows are, counted from 1.
+    """
+    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST)).round().astype(int))
+    top = float(table.max()) or 1.0
+    down, inks = 40 + LINE * len(names), np.ceil(INKS * table[rows] / top).astype(int)
+    parts = []
+    for e, title in enumerate(titles):
+        column, row = e % PANELS, e // PANELS
+        left, upper = SIDE + column * (PANEL + 14), 12 + row * down
+        parts += [_text(left, upper, title), _panel(inks[:, e], left, upper + 6)]
+        if column == 0:
+            parts += [_text(SIDE - 8, upper + 15 + LINE * o, _fitting(n, 20), "end") for o, n in enumerate(names)]
+        parts.append(_text(left, upper + 18 + LINE * len(names), f"{x} 1"))
+        parts.append(_text(left + PANEL, upper + 18 + LINE * len(names), f"{len(table)}", "end"))
+    height = 24 + down * -(-len(titles) // PANELS)
+    return _svg(height, f"score of each operation over {x}", [*parts, _scale(height - 16, top)])
+
+
+def _panel(inks: np.ndarray, left: float, upper: float) -> str:
+    """One edge: squares of equal ink are one path; [rows, O] -> SVG."""
+    width, found = (
+        PANEL / len(inks),
+        [f'<path d="M{left} {upper}h{PANEL}v{LINE * inks.shape[1]}h-{PANEL}z" class="grid"/>'],
+    )
+    for ink in range(1, INKS + 1):
+        d = "".join(
+            f"M{left + t * width:.1f} {upper + LINE * o}h{width:.1f}v{LINE}h-{width:.1f}z"
+            for t, o in zip(*np.nonzero(inks == ink), strict=True)
+        )
+        if d:
+            found.append(f'<path d="{d}" class="mean" fill-opacity="{ink / INKS:.2f}"/>')
+    return "".join(found)
+
+
+def _scale(y: float, top: float) -> str:
+    """What ink stands for what score."""
+    squares = (
+        f'<rect x="{SIDE + 36 + 8 * i}" y="{y}" width="8" height="11" class="mean" fill-opacity="{i / INKS:.2f}"/>'
+        for i in range(INKS + 1)
+    )
+    words = _text(SIDE, y + 10, "score 0") + _text(SIDE + 50 + 8 * (INKS + 1), y + 10, f"{top:.2f}")
+    return "".join([*squares, words])
+
+
 def _axis(values: Sequence[float], start: float, stop: float) -> Axis:
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or max(abs(high) * 0.01, 0.5)
     return Axis(low - room, high + room, start, stop)
 
 
-def _ticks(axis: Axis) -> list[tuple[float, str]]:
-    found = [float(t) for t in MaxNLocator(6).tick_values(axis.low, axis.high) if axis.low <= t <= axis.high]
+def _ticks(axis: Axis, whole: bool = False) -> list[tuple[float, str]]:
+    found = [
+        float(t) for t in MaxNLocator(6, integer=whole).tick_values(axis.low, axis.high) if axis.low <= t <= axis.high
+    ]
     digits = next((n for n in range(6) if np.allclose(found, np.round(found, n), rtol=0, atol=1e-9)), 6)
     return [(tick, f"{tick:,.{digits}f}") for tick in found]
 
@@ -90,18 +164,18 @@ def _point(point: Point, x: float, y: float) -> str:
     )
 
 
-def _under(axis: Axis, top: float, bottom: float, label: str) -> str:
+def _under(axis: Axis, top: float, bottom: float, label: str, whole: bool = False) -> str:
     lines = [
         _path(f"M{axis.at(t):.1f} {top}V{bottom}", "grid") + _text(axis.at(t), bottom + 18, told, "middle")
-        for t, told in _ticks(axis)
+        for t, told in _ticks(axis, whole)
     ]
     return "".join([*lines, _text((axis.start + axis.stop) / 2, bottom + 40, label, "middle")])
 
 
-def _beside(axis: Axis, left: float, right: float, label: str) -> str:
+def _beside(axis: Axis, left: float, right: float, label: str, whole: bool = False) -> str:
     lines = [
         _path(f"M{left} {axis.at(t):.1f}H{right}", "grid") + _text(left - 8, axis.at(t) + 4, told, "end")
-        for t, told in _ticks(axis)
+        for t, told in _ticks(axis, whole)
     ]
     middle = (axis.start + axis.stop) / 2
     turned = f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{escape(label)}</text>'
@@ -120,6 +194,6 @@ def _path(points: str, kind: str) -> str:
     return f'<path d="{points}" class="{kind}"/>'
 
 
-def _svg(height: float, label: str, parts: Sequence[str]) -> str:
-    box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}"'
+def _svg(height: float, label: str, parts: Sequence[str], width: float = WIDTH) -> str:
+    box = f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{"".join(parts)}</svg>'

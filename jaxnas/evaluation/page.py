@@ -3,6 +3,7 @@
 Where in the river: on the bank. Knows blocks and charts; no files.
 """
 
+from collections.abc import Sequence
 from html import escape
 
 from jaxnas.evaluation.charts import Point, Row, dots, plane
@@ -28,6 +29,9 @@ figure { margin: .8rem 0; max-width: 48rem } svg { width: 100%; height: auto; di
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink) }
 .grid { stroke: var(--line); fill: none } .bar { stroke: var(--ink); stroke-width: 2; fill: none }
 .ring { stroke: var(--quiet); stroke-width: 1.5; fill: none } .mean { fill: var(--ink) }
+.dash1 { stroke-dasharray: 7 4 } .mark { stroke: var(--quiet); stroke-dasharray: 2 3; fill: none }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 0 1.5rem }
+.small text { font-size: 11px } .paper { background: #fff; max-width: none; padding: .5rem }
 @media print {
   :root { --ink: #000; --quiet: #444; --line: #bbb; --paper: #fff; --band: #fff }
   body { font-size: 10pt; max-width: none; padding: 0 } tr, figure, .note { break-inside: avoid }
@@ -40,14 +44,20 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def page(found: Comparison) -> str:
     """The page as text; everything that came from a run is escaped."""
-    name, pictures = escape(title(found)), charts(found)
+    pictures = charts(found)
+    body = "\n".join(_block(block, pictures.get(block.title, "")) for block in blocks(found))
+    return document(title(found), f"Best mean first. {_said(found)}", body)
+
+
+def document(name: str, lead: str, body: str) -> str:
+    """A page with a title, a sentence below it, and a body that is HTML; all else is escaped."""
+    name = escape(name)
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style>"
     )
-    body = "\n".join(_block(block, pictures.get(block.title, "")) for block in blocks(found))
-    lead = f'<p class="quiet">Best mean first. {escape(_said(found))}</p>'
+    lead = f'<p class="quiet">{escape(lead)}</p>'
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><h1>{name}</h1>\n{lead}\n{body}\n</body></html>\n'
     )
@@ -82,10 +92,12 @@ def _block(block: Block, picture: str) -> str:
     text = "".join(f'<p class="{kind}">{escape(one)}</p>' for one in block.text)
     said = f"<figcaption>{CAPTION}</figcaption>" if block.title == "Accuracy" else ""
     figure = f"<figure>{picture}{said}</figure>" if picture else ""
-    return f"<section><h2>{escape(block.title)}</h2>{text}{figure}{_table(block) if block.rows else ''}</section>"
+    rows = table(block.header, block.rows) if block.rows else ""
+    return f"<section><h2>{escape(block.title)}</h2>{text}{figure}{rows}</section>"
 
 
-def _table(block: Block) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in block.header)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text, escaped."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
