@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import cli_compare, cli_evaluate, cli_tables, drawing, folder, parallel, table
+from jaxnas.agreement import Disagreement
 from jaxnas.epoch import Diverged
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.names import DEVICES, SAMPLES, SHORT, SPACES, STOPS, STRATEGIES
@@ -216,7 +217,7 @@ def main() -> None:
     keep_compiled_programs()
     try:
         app()
-    except (ValueError, OSError, MemoryError, Diverged, parallel.Disagreement, ImportError) as error:
+    except (ValueError, OSError, MemoryError, Diverged, Disagreement, ImportError) as error:
         if os.environ.get("JAXNAS_TRACEBACK"):
             raise
         text = str(error)

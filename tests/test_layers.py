@@ -125,7 +125,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "retraining": ANYTHING,  # but not the command line
     "interop": (SPACES, "strategies.mixing"),
     "interop_network": ("interop", SPACES),
-    "datasets.prepared": (),
+    "datasets.stored": (),
+    "datasets.prepared": ("datasets.stored",),
     "archive": ("memory",),
     "data": ("archive", "datasets.prepared"),
     "augmentation": ("data",),
@@ -134,6 +135,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "drawing_tables": ("drawing",),
     "checkpoint": (),
     "parallel": ("data",),
+    "agreement": (),
     "interruption": ("checkpoint", "epoch", "search"),
     "memory": (),
     "recovery": (
@@ -145,7 +147,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "search",
         "spaces.space",
     ),
-    "epoch": ("data", "hypergradient", "parallel", "search"),
+    "epoch": ("agreement", "data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
     "record": ("folder", "spaces.genotype", "spaces.space", "strategies.penalty"),
