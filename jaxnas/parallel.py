@@ -30,6 +30,7 @@ from jax.sharding import PartitionSpec as P
 from jaxnas.data import Batch, take
 
 DATA = "data"  # the axis along which images are dealt out
+SEED = "seed"  # that along which searches are
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
 
 LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
@@ -130,6 +131,27 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
     spread = lambda tree: _spread(split, jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree))
     single = lambda tree: jax.device_put(jax.tree.map(lambda x: x[0], tree), found[0])
     return Placement("pmap", found, DATA, images, np.arange, _collect, compiled, spread, single)
+
+
+def grid(seeds: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices in groups, as many as searches run side by side: a mesh with the axes "seed" and "data".
+
+    `over_seeds(search, seeds.sharded(grid(2), "seed"))` gives each half of the devices half of the keys. Batches
+    [S, B, ...] that are dealt out along both axes, `P("seed", "data")`, are shared within a group, with the statistics
+    of whole batches.
+
+    Args:
+      seeds: number of groups; each runs one search, or several one after another.
+      devices: all unless given.
+
+    Raises:
+      ValueError: where the devices do not make so many equal groups.
+    """
+    found = _given(devices)
+    if seeds < 1 or len(found) % seeds:
+        fits = [number for number in range(1, len(found) + 1) if len(found) % number == 0]
+        raise ValueError(f"{len(found)} devices do not make seeds={seeds} equal groups: take one of {fits}.")
+    return Mesh(np.array(found).reshape(seeds, -1), (SEED, DATA))
 
 
 def _given(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:

@@ -119,7 +119,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.relaxation",
     ),
     "evaluation.recipes": ("augmentation", "data", "strategies.optimizers"),
-    "evaluation.training": ("data", "epoch", "evaluation.recipes", "search", "spaces.network"),
+    "evaluation.training": ("data", "epoch", "evaluation.recipes", "parallel", "search", "spaces.network"),
     "evaluation.export": ("augmentation", "spaces.depthwise", "spaces.network"),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line

@@ -140,6 +140,7 @@ def check_averages(solver, gates, makes):
         equal(one[:2], other[:2])
 
 
+@pytest.mark.smoke
 def test_averages_over_devices_give_the_numbers_of_one_device(x64):
     """Without a norm, means of the parts' gradients are those of the batch."""
     check_averages("exact", "sampled", [(parallel.mesh_local, 2), (parallel.pmapped, 8)])
