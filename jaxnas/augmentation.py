@@ -47,11 +47,24 @@ def statistics(images: Batch) -> Statistics:
     >>> statistics(Batch(np.full((2, 4, 4, 1), 7, np.uint8), np.zeros(2, np.int32))).mean
     array([7.])
     """
+    return of_counts(counts(images))
+
+
+def counts(images: Batch) -> np.ndarray:
+    """How often each of the 256 values occurs in each channel, `[C, 256]` int64: those of parts add up to the whole's.
+
+    Raises:
+      ValueError: for images that are not uint8.
+    """
     pixels = np.asarray(images.image)
     if pixels.dtype != np.uint8:
         raise ValueError(f"statistics need raw uint8 images, got {pixels.dtype}; give the part as `split` returns it.")
-    counts = np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
-    share = counts / counts.sum(axis=1, keepdims=True)
+    return np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
+
+
+def of_counts(counted: np.ndarray) -> Statistics:
+    """The statistics of images whose values occur so often, `[C, 256]`."""
+    share = counted / counted.sum(axis=1, keepdims=True)
     value = np.arange(256, dtype=np.float64)
     mean = share @ value
     variance = (share * (value - mean[:, None]) ** 2).sum(axis=1)

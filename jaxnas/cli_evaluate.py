@@ -23,8 +23,8 @@ from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.recipes import changed, fitted
-from jaxnas.names import PUBLISHED, RECIPES, SPACES, build, network_space
-from jaxnas.planning import genotype_of, named
+from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
+from jaxnas.planning import genotype_of, named, placed
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.spaces.genotype import from_json
 from jaxnas.spaces.network import Network, network
@@ -33,6 +33,10 @@ _WHAT = "A search's folder, a genotype file, its text, or the name of a publishe
 _RECIPE = f"How to train: {', '.join(RECIPES)}; small is for a CPU, the others are the papers'."
 _DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _SIZE = "the papers' unless given, for the recipe small a small one."
+_DEVICES = (
+    f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
+    "and pmap: each normalises by its own part of the batch."
+)
 _VALID = "Part of the training images that is held back and measured after each epoch; the official recipes have none."
 _LABEL = "Name of the method in comparisons; the search's or the published genotype's unless given."
 
@@ -48,6 +52,7 @@ def evaluate(
     depth: Annotated[int | None, typer.Option(help=f"Cells, or cells for each width; {_SIZE}")] = None,
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     valid_fraction: Annotated[float, typer.Option(help=_VALID)] = 0.0,
+    devices: Annotated[str, typer.Option(help=_DEVICES)] = "one",
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -60,9 +65,10 @@ def evaluate(
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
+    placement = placed(devices, False, out)
     whole = data_sets.load(dataset, data_dir)
     if smoke:
-        epochs, batch, fraction = 1, 8, min(fraction, 16 / len(whole.train.label))
+        epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
     plan = fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole)
     parts = (
         data_sets.split(whole, seed=seed, fraction=fraction, valid_fraction=valid_fraction)
@@ -86,7 +92,7 @@ def evaluate(
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
         f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
         f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
-        f"{jax.devices()[0].device_kind}.",
+        f"{len(placement.devices)} x {placement.devices[0].device_kind}.",
         soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
@@ -100,6 +106,7 @@ def evaluate(
             out=out,
             settings={**settings, "network": size._asdict()},
             search=search or None,
+            placement=placement,
             resume=resume,
             console=console,
         )

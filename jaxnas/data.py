@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,13 +93,25 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     >>> load("digits").classes
     10
     """
+    return _loaded(name, data_dir, prepared.read)
+
+
+def opened(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """As `load`, but the images of a TFDS set stay on disk until their rows are asked for (`datasets.stored`).
+
+    For one of several processes, which needs a part of them; all labels are read. Other sets are read at once.
+    """
+    return _loaded(name, data_dir, prepared.opened)
+
+
+def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any]) -> Dataset:
     if name == "digits":
         with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
             return _from_arrays(name, dict(np.load(file, allow_pickle=False)))
     if name.endswith(".npz"):
         path = Path(data_dir or ".") / name
         return _from_arrays(path.stem, _read_npz(path))
-    parts, classes = prepared.read(name, data_dir)
+    parts, classes = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))
     return Dataset(name=name, train=train, test=test, classes=classes)
 
@@ -253,20 +265,25 @@ def _hold_out(name: str, images: Batch) -> tuple[Batch, Batch]:
 
 
 def _check_part(where: str, image: Any, label: Any) -> None:
-    image_type, label_type = (f"{np.asarray(a).dtype} {np.shape(a)}" for a in (image, label))
-    if np.asarray(image).dtype != np.uint8:
+    image_type, label_type = (f"{_dtype(a)} {np.shape(a)}" for a in (image, label))
+    if _dtype(image) != np.uint8:
         raise ValueError(
             f"{where}: images are {image_type}, expected uint8 with values 0..255; convert floats in 0..1 by "
             "(image * 255).round().astype(numpy.uint8)."
         )
     if np.ndim(image) != 4:
         raise ValueError(f"{where}: images are {image_type}, expected [N, H, W, C]; for one channel image[..., None].")
-    if np.asarray(label).dtype.kind not in "iu" or np.ndim(label) != 1:
+    if _dtype(label).kind not in "iu" or np.ndim(label) != 1:
         raise ValueError(f"{where}: labels are {label_type}, expected one integer per image, [N].")
     if len(image) != len(label):
         raise ValueError(f"{where}: {len(image)} images but {len(label)} labels; give one label per image.")
     if 0 in np.shape(image):
         raise ValueError(f"{where}: images are {image_type}, there is nothing in them; give at least one image.")
+
+
+def _dtype(array: Any) -> np.dtype:
+    """Asked, not computed: images may be on disk."""
+    return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
 
 
 def _check_labels(where: str, label: np.ndarray, classes: int) -> None:

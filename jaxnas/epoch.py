@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.agreement import agreed
 from jaxnas.data import Batch, epoch_rows
 from jaxnas.hypergradient import Batches
-from jaxnas.parallel import Placement, agreed, one
+from jaxnas.parallel import Placement, one
 from jaxnas.search import Search, SearchState
 
 State = TypeVar("State")  # of a search, or of a retraining
@@ -168,4 +169,4 @@ def _means(sums) -> dict[str, dict[str, float]]:
 
 def on_device(train: Batch, valid: Batch) -> Batches:
     """Both halves of a split on the default device, as they are stored."""
-    return Batches(*jax.device_put((Batch(*train), Batch(*valid))))
+    return Batches(*map(one().images, (Batch(*train), Batch(*valid))))

@@ -12,7 +12,6 @@ alpha and optimizer states lie whole on every device; images are dealt out, and 
 `mesh` gives the numbers of `one` to rounding, on any number of devices. Gates are drawn from one key everywhere.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxnas.agreement import Disagreement as Disagreement
+from jaxnas.agreement import check_copies as check_copies
 from jaxnas.data import Batch, take
-from jaxnas.processes import agreed as agreed
 from jaxnas.processes import join as join
 from jaxnas.processes import leads as leads
 from jaxnas.processes import leave as leave
@@ -34,6 +33,7 @@ from jaxnas.processes import told_when_lost as told_when_lost
 from jaxnas.processes import wait as wait
 
 DATA = "data"  # the axis along which images are dealt out
+SEED = "seed"  # that along which searches are
 
 
 class Placement(NamedTuple):
@@ -43,6 +43,7 @@ class Placement(NamedTuple):
     devices: tuple[jax.Device, ...]
     axis_name: str | None  # what `bind` averages over
     images: Callable[[Batch], Batch]  # from the host to the devices
+    rows: Callable[[int], np.ndarray]  # number of images -> rows that the devices of this process hold
     take: Callable[[Batch, Array], Batch]  # inside the program: (images, rows [B]) -> the batch as its step sees it
     compile: Callable[..., Any]  # (run of an epoch, shapes of its state, images, key, start, stop) -> compiled
     spread: Callable[[Any], Any]  # a state or a key -> a copy on every device
@@ -63,15 +64,12 @@ class Placement(NamedTuple):
             )
 
 
-class Disagreement(RuntimeError):
-    """Copies of alpha that must be equal are not."""
-
-
 def one() -> Placement:
     """Everything on the default device."""
     compiled = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes).compile()
     same = lambda tree: tree
-    return Placement("one", (jax.devices()[0],), None, jax.device_put, take, compiled, same, same)
+    images = lambda batch: jax.device_put(batch._replace(image=np.asarray(batch.image)))
+    return Placement("one", (jax.devices()[0],), None, images, np.arange, take, compiled, same, same)
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -91,7 +89,8 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
         jitted = jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
         return jitted.lower(state, images, *rest).compile()
 
-    return Placement("mesh", found, None, partial(_deal, split), collect, compiled, partial(_spread, whole), _first)
+    images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
+    return Placement("mesh", found, None, images, rows, collect, compiled, spread, _first)
 
 
 def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -111,8 +110,8 @@ def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
         mapped = jax.shard_map(run, mesh=grid, in_specs=specs, out_specs=P(), check_vma=False)
         return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile()
 
-    images, spread = partial(_deal, split), partial(_spread, whole)
-    return Placement("mesh-local", found, DATA, images, _collect, compiled, spread, _first)
+    images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
+    return Placement("mesh-local", found, DATA, images, rows, _collect, compiled, spread, _first)
 
 
 def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -132,7 +131,7 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
     (_, _, split), count = _grid(found), len(found)
 
     def images(batch: Batch) -> Batch:
-        return Batch(*(_place(split, _padded(x, count).reshape(count, -1, *x.shape[1:])) for x in batch))
+        return Batch(*(_place(split, _filled(x, _even(len(x), split)).reshape(count, -1, *x.shape[1:])) for x in batch))
 
     def compiled(run, state, images, key, start, stop):
         options: dict[str, Any] = {"in_axes": (0, 0, 0, None, None), "out_axes": (0, None, None), "donate_argnums": 0}
@@ -141,7 +140,28 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
 
     spread = lambda tree: _spread(split, jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree))
     single = lambda tree: jax.device_put(jax.tree.map(lambda x: x[0], tree), found[0])
-    return Placement("pmap", found, DATA, images, _collect, compiled, spread, single)
+    return Placement("pmap", found, DATA, images, np.arange, _collect, compiled, spread, single)
+
+
+def grid(seeds: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices in groups, as many as searches run side by side: a mesh with the axes "seed" and "data".
+
+    `over_seeds(search, seeds.sharded(grid(2), "seed"))` gives each half of the devices half of the keys. Batches
+    [S, B, ...] that are dealt out along both axes, `P("seed", "data")`, are shared within a group, with the statistics
+    of whole batches.
+
+    Args:
+      seeds: number of groups; each runs one search, or several one after another.
+      devices: all unless given.
+
+    Raises:
+      ValueError: where the devices do not make so many equal groups.
+    """
+    found = _given(devices)
+    if seeds < 1 or len(found) % seeds:
+        fits = [number for number in range(1, len(found) + 1) if len(found) % number == 0]
+        raise ValueError(f"{len(found)} devices do not make seeds={seeds} equal groups: take one of {fits}.")
+    return Mesh(np.array(found).reshape(seeds, -1), (SEED, DATA))
 
 
 def _given(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
@@ -170,12 +190,33 @@ def _collect(part: Batch, rows: Array) -> Batch:
 
 
 def _deal(split: NamedSharding, batch: Batch) -> Batch:
-    """Rows in order, filled up to equal parts; each process reads those of its own devices."""
-    return Batch(*(_place(split, _padded(x, len(split.mesh.devices))) for x in batch))
+    """Rows in order, filled up to equal parts; each process asks for those of its own devices only."""
+
+    size = _even(len(batch.label), split)
+
+    def part(x: Any, index: Any) -> np.ndarray:
+        found = np.asarray(x[index[0]])
+        return _filled(found, len(range(size)[index[0]]))
+
+    place = lambda x: jax.make_array_from_callback((size, *x.shape[1:]), split, partial(part, x))
+    return Batch(*map(place, batch))
 
 
-def _padded(x: Any, count: int) -> np.ndarray:
-    return np.pad(x, [(0, -len(x) % count), *[(0, 0)] * (np.ndim(x) - 1)])
+def _held(split: NamedSharding, count: int) -> np.ndarray:
+    """Which of so many images `_deal` asks for in this process."""
+    size = _even(count, split)
+    slices = split.addressable_devices_indices_map((size,)).values()
+    held = np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
+    return held[held < count]
+
+
+def _even(count: int, split: NamedSharding) -> int:
+    return -(-count // split.num_devices) * split.num_devices
+
+
+def _filled(x: Any, size: int) -> np.ndarray:
+    """So many rows, zeros behind the last."""
+    return np.pad(x, [(0, size - len(x)), *[(0, 0)] * (np.ndim(x) - 1)])
 
 
 def _place(sharding: NamedSharding, x: np.ndarray) -> Array:
@@ -206,38 +247,3 @@ def on_host(tree: Any) -> Any:
 
 def _first(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
-
-
-# ----------------------------------------------------------------------------------------------- agreement
-
-
-def check_copies(tree: Any, what: str) -> None:
-    """Compares the copies of a replicated pytree, bit by bit, on all devices of all processes.
-
-    Args:
-      tree: arrays as a placement's program returns them.
-      what: its name, for the error.
-
-    Raises:
-      Disagreement: says which device holds other bits than the first.
-    """
-    digests = _digests(tree)
-    ids = list(digests)
-    table = multihost_utils.process_allgather(np.stack([np.array([i, *digests[i]], np.int32) for i in ids]))
-    table = np.asarray(table).reshape(-1, table.shape[-1])
-    other = sorted({int(row[0]) for row in table if not np.array_equal(row[1:], table[0][1:])})
-    if other:
-        raise Disagreement(
-            f"{what} on the devices {other} differs from {what} on device {int(table[0][0])}, bit by bit: they no "
-            "longer run the same search, so its numbers mean nothing. Go on from the last state on disk, with "
-            "--devices one if it happens again."
-        )
-
-
-def _digests(tree: Any) -> dict[int, np.ndarray]:
-    """Device -> sha256 of its copies, as bytes."""
-    seen: dict[int, Any] = {}
-    for leaf in jax.tree.leaves(tree):
-        for shard in leaf.addressable_shards:
-            seen.setdefault(shard.device.id, hashlib.sha256()).update(np.asarray(shard.data).tobytes())
-    return {device: np.frombuffer(found.digest(), np.uint8) for device, found in seen.items()}

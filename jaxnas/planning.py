@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from jaxnas import augmentation, parallel
+from jaxnas import agreement, augmentation, parallel
 from jaxnas import data as data_sets
 from jaxnas.data import Split
+from jaxnas.datasets.stored import near
 from jaxnas.epoch import steps_per_epoch
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
@@ -90,12 +91,13 @@ def plan(
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
-    whole, placement = data_sets.load(dataset, data_dir), placement or parallel.one()
+    load = data_sets.load if jax.process_count() == 1 else data_sets.opened
+    whole, placement = load(dataset, data_dir), placement or parallel.one()
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(4), min(fraction, 16 / len(whole.train.label))
         samples = samples or (10 if strategy in FINISH else None)
     row, depth = partial(row, **chosen.settings.get(row, {})), depth or chosen.depth
-    parts = data_sets.split(whole, seed=seed, fraction=fraction)
+    parts, statistics = _read(data_sets.split(whole, seed=seed, fraction=fraction), placement)
     make = partial(chosen.make, classes=whole.classes, image=whole.train.image.shape[1:])
     growth = STAGES[strategy].growth if strategy in STAGES else (1,)
     spaces = [make(channels, round(depth * part)) for part in growth]
@@ -111,7 +113,7 @@ def plan(
         data=parts,
         seed=seed,
         batch=batch,
-        augment=augmentation.default_augmentation(whole, augmentation.statistics(parts.train)),
+        augment=augmentation.default_augmentation(whole, statistics),
         settings={**settings, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
         stop=rule,
         watch=watch,
@@ -177,6 +179,17 @@ def genotype_of(what: str) -> Genotype:
         near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
         raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
     return read_genotype(what)
+
+
+def _read(parts: Split, placement: parallel.Placement) -> tuple[Split, augmentation.Statistics]:
+    """The rows that this process holds, read once; the statistics are those of all images that train."""
+    if jax.process_count() == 1:
+        return parts, augmentation.statistics(parts.train)
+    train, valid = (half._replace(image=near(half.image, placement.rows(len(half.label)))) for half in parts[:2])
+    mine = placement.rows(len(train.label))
+    counted = augmentation.counts(train._replace(image=train.image[mine]))
+    parallel.wait("the images are read")
+    return parts._replace(train=train, valid=valid), augmentation.of_counts(agreement.summed(counted))
 
 
 def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):

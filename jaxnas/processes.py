@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
 LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
@@ -45,17 +43,6 @@ def join(heartbeat: int = HEARTBEAT) -> None:
 def leads() -> bool:
     """Whether this process writes and prints."""
     return jax.process_index() == 0
-
-
-def agreed(number: int) -> int:
-    """The number of process 0, where each might have found another: a time, a decision.
-
-    Args:
-      number: this process's own.
-    """
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def wait(where: str) -> None:

@@ -24,6 +24,7 @@ from jaxnas.evaluation.export import flatten
 from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
 from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
 from jaxnas.folder import Record
+from jaxnas.parallel import Placement, one
 from jaxnas.record import environment, peak_memory
 from jaxnas.runner import QUICK, Observe
 from jaxnas.spaces.genotype import Genotype, to_json
@@ -55,6 +56,7 @@ class _Job(NamedTuple):
     data: Batch
     kept: int
     observe: Observe | None
+    placement: Placement
     key: Array
 
 
@@ -70,6 +72,7 @@ def fit(
     search: Mapping[str, Any] | None = None,
     kept: int = checkpoint.KEPT,
     observe: Observe | None = None,
+    placement: Placement | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> Trained:
@@ -88,6 +91,7 @@ def fit(
       search: what is known of the search that found the genotype: strategy, seconds, devices, seed.
       kept: states kept on disk.
       observe: called with each epoch's record, and {}, once it is on disk; as for `run`.
+      placement: on which devices of this process: `parallel.mesh()` for all; one unless given. The tests run on one.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -101,8 +105,9 @@ def fit(
     Deviates: the official codes measure the test images after each epoch; here that is done once.
     """
     out, console, began = Path(out), console or Console(), time.perf_counter()
-    parts = whole(data) if isinstance(data, Dataset) else data
+    parts, placement = whole(data) if isinstance(data, Dataset) else data, placement or one()
     _check(space, parts)
+    placement.check_batch(recipe.batch)
     net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
     stats = augmentation.statistics(parts.train)
     config = _config(genotype, space, recipe, parts, stats, settings or {})
@@ -115,19 +120,22 @@ def fit(
     with progress.waiting(console, "compiling the training step (once; the next start finds it in the cache)"):
         started = time.perf_counter()
         every = -(-len(parts.train.label) // recipe.batch)
-        training = bind(net, recipe, every, augment=augment(recipe, stats))
-        images = jax.device_put(Batch(*parts.train))
-        program = compile_epoch(training, images, recipe.batch)
+        training = bind(net, recipe, every, augment=augment(recipe, stats), axis_name=placement.axis_name)
+        images = placement.images(Batch(*parts.train))
+        program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))
         measure = lambda part: compile_test(net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1])))
         test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
-        state = _start(training, out, records, key)
+        state = placement.spread(_start(training, out, records, key))
         seconds["compile"] = time.perf_counter() - started
-    job = _Job(out, console, recipe, training, program, valid, images, kept, observe, jax.random.fold_in(key, 1))
+    job = _Job(
+        out, console, recipe, training, program, valid, images, kept, observe, placement, jax.random.fold_in(key, 1)
+    )
     state = _train(job, state, records, seconds)
     scores = test(state.variables)
     seconds["total"] = before + time.perf_counter() - began
     cost = total(genotype_cost(genotype, space))
-    result = {"kind": "evaluation", **environment(), "config": config, "search": search, "test": scores}
+    result = {"kind": "evaluation", **environment(len(placement.devices), placement.name)}
+    result |= {"config": config, "search": search, "test": scores}
     result |= {"valid": _valid(records[-1]), "train": records[-1]}
     result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
     result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
@@ -163,33 +171,34 @@ def _start(training: Training, out: Path, records: list[Record], key: Array) -> 
 
 
 def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[str, float]) -> TrainState:
-    """Runs what is left; `records` and `seconds` grow."""
+    """Runs what is left, and hands back one copy of the state; `records` and `seconds` grow."""
     epochs, program, rate = job.recipe.epochs, job.program, rates(job.recipe)
     with progress.shown_training(job.console, program.steps, epochs) as show:
         for earlier in records:
             show.row(earlier)
         for epoch in range(len(records) + 1, epochs + 1):
-            began, key = time.perf_counter(), jax.random.fold_in(job.key, epoch)
+            began, key = time.perf_counter(), job.placement.spread(jax.random.fold_in(job.key, epoch))
             try:
                 state, means = run_epoch(program, state, job.data, key, show.epoch(epoch))
             except Diverged as error:
                 last = f"the state after epoch {epoch - 1} is kept" if epoch > 1 else "no epoch was finished"
                 raise Diverged(f"{error}, in epoch {epoch}; {last}. Lower the recipe's rate.") from None
-            record: Record = {"epoch": epoch, "step": int(state.step), **told(means)}
+            here = job.placement.single(state)
+            record: Record = {"epoch": epoch, "step": int(here.step), **told(means)}
             if job.valid:
-                record |= told({"valid": job.valid(state.variables)})
+                record |= told({"valid": job.valid(here.variables)})
             record["rate"] = float(rate(np.int32(epoch - 1)))
             record["seconds"] = time.perf_counter() - began
             record["images_per_second"] = program.steps * job.recipe.batch / record["seconds"]
             seconds["run"] += record["seconds"]
             with folder.explained(job.out):
                 folder.log(job.out, record)
-                checkpoint.save(job.out / "checkpoints", epoch, state, kept=job.kept)
+                checkpoint.save(job.out / "checkpoints", epoch, here, kept=job.kept)
             records.append(record)
             show.row(record)
             if job.observe:
                 job.observe(record, {})
-    return state
+    return job.placement.single(state)
 
 
 def _valid(record: Record) -> dict[str, float] | None:

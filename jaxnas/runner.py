@@ -15,6 +15,7 @@ from jax import Array
 from rich.console import Console
 
 from jaxnas import checkpoint, folder, interruption, memory, parallel, progress, recovery
+from jaxnas.agreement import check_copies
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
@@ -245,7 +246,7 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
                 interruption.keep(job.out, epoch - 1, program.steps, kept)
                 told = f"in epoch {epoch}, after {left.part.done} of {program.steps} steps"
                 raise Interrupted(asked(), f"stopped {told}") from None
-            parallel.check_copies(state.bilevel.alpha, f"alpha after epoch {epoch}")
+            check_copies(state.bilevel.alpha, f"alpha after epoch {epoch}")
             done, here = done + 1, single(state)
             elapsed = time.perf_counter() - began
             seconds["run"] += elapsed
@@ -278,7 +279,8 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
 def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key: Array, seconds) -> Genotype:
     began = time.perf_counter()
     with progress.counting(job.console, "choosing the genotype") as tell:
-        genotype = finish(search, state, _on_one_device(job), key, job.batch, tell)
+        data = job.data if finish is decoded else _on_one_device(job)  # of all images, where they are looked at
+        genotype = finish(search, state, data, key, job.batch, tell)
     seconds["run"] += time.perf_counter() - began
     return genotype
 

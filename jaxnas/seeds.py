@@ -41,10 +41,12 @@ def mapped(function: Callable) -> Callable:
 
 
 def sharded(mesh: Mesh, name: str, inner: Axis = vmapped) -> Axis:
-    """Spread over the devices along one axis of a mesh, those of one device together as `inner` says.
+    """Spread over the devices along one axis of a mesh, those of one place on it together as `inner` says.
+
+    Other axes of the mesh are left to the compiler: where batches are dealt out along them, each search shares its own.
 
     Args:
-      mesh: the devices.
+      mesh: the devices; `parallel.grid(...)` for several of them to each search.
       name: an axis of the mesh; its size must divide the number of searches.
       inner: `vmapped` or `mapped`.
 
@@ -52,8 +54,10 @@ def sharded(mesh: Mesh, name: str, inner: Axis = vmapped) -> Axis:
       ValueError: from JAX, when the devices do not divide the searches; names both numbers.
     """
 
+    options: dict[str, Any] = {"axis_names": {name}, "check_vma": False}
+
     def axis(function: Callable) -> Callable:
-        return jax.shard_map(inner(function), mesh=mesh, in_specs=P(name), out_specs=P(name), check_vma=False)
+        return jax.shard_map(inner(function), mesh=mesh, in_specs=P(name), out_specs=P(name), **options)
 
     return axis
 

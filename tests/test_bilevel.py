@@ -31,6 +31,8 @@ from jaxnas.hypergradient import (
 )
 from jaxnas.strategies.optimizers import heavy_ball
 
+pytestmark = pytest.mark.smoke
+
 SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), optax.adam(0.05, b1=0.5)
 LOOK = through(SGD)
 

@@ -167,6 +167,7 @@ def test_what_the_halves_do_is_told(strategy, told, monkeypatch, tmp_path):
     assert done.exit_code == 0 and told in done.output
 
 
+@pytest.mark.smoke
 def test_a_search_draw_and_info(tmp_path):
     """The smallest search: S2 of R-DARTS, first order, a few steps."""
     smallest = ("--smoke", "--strategy", "darts-first-order", "--space", "s2", "--channels", 2, "--depth", 3)

@@ -14,6 +14,8 @@ from jaxnas.spaces.genotype import from_darts, from_nas_bench_201, genotype
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.networks import supernet
 
+pytestmark = pytest.mark.smoke
+
 
 class Own(nn.Module):
     """A user's operation: an ordinary flax convolution, then a gate for each channel."""

@@ -12,6 +12,8 @@ from jax.test_util import check_grads
 from jaxnas.spaces import depthwise
 from jaxnas.spaces.depthwise import depthwise_convolution
 
+pytestmark = pytest.mark.smoke
+
 _draw = np.random.default_rng(2).standard_normal
 OPTIONS = [(size, stride, dilation) for size in (3, 5) for stride in (1, 2) for dilation in (1, 2)]
 

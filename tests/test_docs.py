@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import typer
 from rich.console import Console
+from test_product import toy
 
 from jaxnas.cli import app
 from jaxnas.names import DEVICES, RECIPES, SPACES, STOPS, STRATEGIES
@@ -195,3 +196,20 @@ def test_a_command_line_parses(page, line):
 def test_command_lines_are_found():
     assert len(command_lines(ROOT / "README.md")) >= 12
     assert ("tour.md", "compare runs/a-trained runs/r-trained --out fair") in command_lines(ROOT / "docs/tour.md")
+
+
+def test_searches_side_by_side():
+    """With a toy network, two keys on each half of four devices: the steps that each key makes alone."""
+    names = {}
+    exec(compile(blocks("docs/scaling.md")[0], "docs/scaling.md", "exec"), names)
+    jn = names["jn"]
+    space = jn.spaces.nas_bench_201(channels=12, cells_per_stage=1, classes=3, image=(4, 4, 12))
+    search = jn.bind(jn.darts(9, hypergradient=jn.first_order()), space, model=toy)
+    labels = jnp.ones((4, 2), jnp.int32)
+    batch = lambda seed: jn.Batch(jax.random.normal(jax.random.key(seed), (4, 2, 4, 4, 12)), labels)
+    keys, batches = jax.random.split(jax.random.key(0), 4), jn.Batches(batch(1), batch(2))
+    states, _ = names["side_by_side"](search, keys, batches, jax.devices()[:4])
+    for i in range(4):
+        alone, _ = jax.jit(search.step)(search.init(keys[i]), jn.seeds.seed(batches, i))
+        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        jax.tree.map(close, jn.seeds.seed(states.bilevel.alpha, i), alone.bilevel.alpha)

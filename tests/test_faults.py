@@ -98,7 +98,13 @@ def interruptible():
 
 
 @pytest.mark.parametrize(
-    "look, text", [(0, "epoch 1, after 1 of 6"), (8, "epoch 2, after 3 of 6"), (17, "after epoch 3"), (22, "epoch 4,")]
+    "look, text",
+    [
+        pytest.param(0, "epoch 1, after 1 of 6", marks=pytest.mark.smoke),
+        (8, "epoch 2, after 3 of 6"),
+        (17, "after epoch 3"),
+        (22, "epoch 4,"),
+    ],
 )
 def test_told_to_leave_inside_an_epoch_and_resumed_to_the_same_bits(whole, look, text, tmp_path, monkeypatch):
     """At the first step, inside an epoch, at a border of stages, inside the second stage."""
@@ -112,7 +118,13 @@ def test_told_to_leave_inside_an_epoch_and_resumed_to_the_same_bits(whole, look,
     assert not (tmp_path / "run" / "unfinished").exists()
 
 
-@pytest.mark.parametrize("make", [parallel.mesh, pytest.param(parallel.pmapped, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(parallel.mesh, marks=pytest.mark.smoke),
+        pytest.param(parallel.pmapped, marks=pytest.mark.slow),
+    ],
+)
 def test_two_devices_told_to_leave_inside_an_epoch_and_resumed(make, whole, tmp_path, monkeypatch):
     """A mesh ends in the numbers of one device; under pmap, where pixel noise differs, near them."""
     left_at(8, tmp_path / "run", monkeypatch, "epoch 2, after 3 of 6", placement=make(jax.devices()[:2]))
@@ -190,7 +202,7 @@ def damage(state, how):
         files[0].unlink()
 
 
-@pytest.mark.parametrize("how", ["cut", "bit", "gone"])
+@pytest.mark.parametrize("how", ["cut", pytest.param("bit", marks=pytest.mark.smoke), "gone"])
 def test_a_damaged_state_is_told_and_the_one_before_is_used(whole, how, tmp_path, monkeypatch):
     """The fifth of six epochs was the last when the disk failed."""
     left_at(29, tmp_path / "run", monkeypatch, "after epoch 5")

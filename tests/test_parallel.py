@@ -1,22 +1,28 @@
 """One search on one, two and eight devices: equal numbers, equal bits on every device, and clear words otherwise."""
 
+import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tensorflow_datasets as tfds
 from conftest import CACHE, python
+from PIL import Image
 
-from jaxnas import parallel
+from jaxnas import checkpoint, parallel
+from jaxnas.agreement import Disagreement, check_copies
 from jaxnas.bilevel import joint
-from jaxnas.data import Batch, Split
+from jaxnas.data import Batch, Split, load
 from jaxnas.epoch import compile_epoch
 from jaxnas.hypergradient import Batches, finite_difference, first_order, through, unrolled
 from jaxnas.runner import QUICK
@@ -94,7 +100,7 @@ def ended(make, count, solver, gates, normed, augment):
     key = placement.spread(jax.random.key(1))
     state, sums, bad = program.run(state, data, key, np.int32(0), np.int32(program.steps))
     assert int(bad) == -1
-    parallel.check_copies(state.bilevel, "the state")
+    check_copies(state.bilevel, "the state")
     bilevel = placement.single(state).bilevel
     return jax.device_get((bilevel.alpha, bilevel.weights, sums))
 
@@ -134,6 +140,7 @@ def check_averages(solver, gates, makes):
         equal(one[:2], other[:2])
 
 
+@pytest.mark.smoke
 def test_averages_over_devices_give_the_numbers_of_one_device(x64):
     """Without a norm, means of the parts' gradients are those of the batch."""
     check_averages("exact", "sampled", [(parallel.mesh_local, 2), (parallel.pmapped, 8)])
@@ -152,9 +159,9 @@ def test_copies_that_differ_are_named():
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     parts = [jax.device_put(np.float32(x), device) for x, device in zip((1, 1 + 2**-23), jax.devices(), strict=False)]
     torn = jax.make_array_from_single_device_arrays((), whole, parts)
-    with pytest.raises(parallel.Disagreement, match=r"alpha on the devices \[1\] differs from alpha on device 0"):
-        parallel.check_copies({"normal": torn}, "alpha")
-    parallel.check_copies({"normal": jax.device_put(np.float32(1), whole)}, "alpha")
+    with pytest.raises(Disagreement, match=r"alpha on the devices \[1\] differs from alpha on device 0"):
+        check_copies({"normal": torn}, "alpha")
+    check_copies({"normal": jax.device_put(np.float32(1), whole)}, "alpha")
 
 
 def test_a_batch_that_devices_cannot_share(tmp_path):
@@ -165,14 +172,16 @@ def test_a_batch_that_devices_cannot_share(tmp_path):
 
 # ------------------------------------------------------------------------------------------ many processes
 
-SEARCH = "-m jaxnas search --strategy darts-first-order --space s2 --channels 2 --depth 3 --batch 8 --fraction 0.022"
+PROGRAM = ("-m", "jaxnas")
+SEARCH = "search --strategy darts-first-order --space s2 --channels 2 --depth 3 --batch 8 --fraction 0.022"
 
 
-def started(out, port, epochs, *more):
+def started(out, port, epochs, *more, program=PROGRAM):
     """Two processes of one search on the loopback interface."""
     told = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2", "XLA_FLAGS": ""}
     told |= {"JAX_COMPILATION_CACHE_DIR": CACHE, "COLUMNS": "200"}
-    command = [sys.executable, *SEARCH.split(), "--distributed", "--epochs", str(epochs), "--out", str(out), *more]
+    here = ("--distributed", "--epochs", str(epochs), "--out", str(out))
+    command = [sys.executable, *program, *SEARCH.split(), *here, *more]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     ids = ({"JAX_PROCESS_ID": str(number)} for number in range(2))
     return [subprocess.Popen(command, env={**os.environ, **told, **own}, **options) for own in ids]
@@ -207,7 +216,7 @@ def test_two_processes_are_one_search_and_one_that_is_killed_ends_both(tmp_path)
 
     pair = started(tmp_path / "short", free_port(), 2)
     assert [(one.communicate(timeout=300), one.returncode)[1] for one in pair] == [0, 0]
-    alone = python(*SEARCH.split(), "--devices", "one", "--epochs", 2, "--out", tmp_path / "one")
+    alone = python(*PROGRAM, *SEARCH.split(), "--devices", "one", "--epochs", 2, "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
     for a, b in zip(epochs_in(tmp_path / "one"), epochs_in(tmp_path / "short"), strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3) and a["genotype"] == b["genotype"]
@@ -220,3 +229,72 @@ def test_two_processes_are_one_search_and_one_that_is_killed_ends_both(tmp_path)
         one.kill()
         one.communicate()
     assert [record["epoch"] for record in grown] == list(range(1, len(grown) + 1)) and len(grown) > left
+
+
+TOLD = f"""
+import sys
+from functools import partial
+sys.path.append({str(Path(__file__).parent)!r})
+from test_product import toy
+from jaxnas import folder, runner
+from jaxnas.cli import main
+from jaxnas.datasets import prepared
+decode = prepared._decode
+def told(where, records, rows, first):
+    print("decoded", *rows, file=sys.stderr)
+    return decode(where, records, rows, first)
+prepared._decode, runner.bind, folder.draw = told, partial(runner.bind, model=toy), lambda *_: []
+main()
+"""  # a search with the toy network, which tells the rows that it decodes
+
+
+def prepared_set(folder):
+    """A TFDS set of 32 images and 6 for the test, and the same images as `tiny.npz` beside it."""
+
+    class Tiny(tfds.core.GeneratorBasedBuilder):
+        VERSION, pkg_dir_path = tfds.core.Version("1.0.0"), None
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(8, 8, 3)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, downloads):
+            return {"train": self._generate_examples(images(3, 32)), "test": self._generate_examples(images(4, 6))}
+
+        def _generate_examples(self, part):
+            for row, (pixels, label) in enumerate(zip(*part, strict=True)):
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                file.seek(0)
+                yield row, {"image": file, "label": int(label)}
+
+    with tfds.core.registered.skip_registration():
+        Tiny(data_dir=folder).download_and_prepare(file_format="array_record")
+    train, test = load("tiny", folder).train, load("tiny", folder).test
+    arrays = {"image": train.image, "label": train.label, "test_image": test.image, "test_label": test.label}
+    np.savez(folder / "tiny.npz", **arrays)
+
+
+@pytest.mark.slow
+def test_each_process_decodes_its_own_images(tmp_path):
+    """The search is that of two processes which read them all, to the last bit, and so is the split on record."""
+    prepared_set(tmp_path)
+    clocks, found = ("seconds", "images_per_second"), {}
+    for name in ("tiny", "tiny.npz"):
+        more = ("--dataset", name, "--data-dir", tmp_path, "--fraction", "1")
+        pair = started(tmp_path / f"run-{name}", free_port(), 2, *map(str, more), program=("-c", TOLD))
+        told = [one.communicate(timeout=300)[1] for one in pair]
+        assert [one.returncode for one in pair] == [0, 0], told
+        rows = [[int(row) for line in re.findall(r"decoded (.*)", text) for row in line.split()] for text in told]
+        assert sorted(rows[0] + rows[1]) == (list(range(32)) if name == "tiny" else [])
+        assert len(rows[0]) == len(rows[1])
+        out = tmp_path / f"run-{name}"
+        records = [{k: v for k, v in record.items() if k not in clocks} for record in epochs_in(out)]
+        config = json.loads((out / "config.json").read_text())
+        assert config.pop("dataset") == name
+        found[name] = records, config, jax.tree.leaves(checkpoint.read(out / "checkpoints", 2))
+    assert len(found["tiny"][0]) == 2 and found["tiny"][:2] == found["tiny.npz"][:2]
+    assert all(map(np.array_equal, *(states for *_, states in found.values())))

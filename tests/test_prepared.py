@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxnas.data import load, split
+from jaxnas import augmentation
+from jaxnas.data import Batch, load, opened, split
 from jaxnas.datasets import prepared
+from jaxnas.datasets.stored import near
 
 NEARBY = Path(__file__).resolve().parents[1] / "../shared/data/tfds"
 DATA_DIR = Path(os.environ.get("JAXNAS_DATA_DIR", NEARBY))
@@ -64,9 +66,9 @@ class Records(list):
 def fake(monkeypatch, folder, **splits):
     """Puts a set with these splits (widths of their images) in the place of TFDS."""
 
-    def source(split):
-        widths = splits[split]
-        return Records({"image": np.full((4, w, 1), i, np.uint8), "label": i % 2} for i, w in enumerate(widths))
+    def source(split, decoders=None):
+        images = [b"undecoded" if decoders else np.full((4, w, 1), i, np.uint8) for i, w in enumerate(splits[split])]
+        return Records({"image": image, "label": i % 2} for i, image in enumerate(images))
 
     features = {"image": None, "label": SimpleNamespace(num_classes=2)}
     info = SimpleNamespace(features=features, splits=splits)
@@ -84,6 +86,39 @@ def test_held_out_part_is_test_else_validation_else_one_fifth(tmp_path, monkeypa
     parts = load("any")
     assert (len(parts.train.label), len(parts.test.label)) == (8, 2)
     assert sorted([*parts.train.image[:, 0, 0, 0], *parts.test.image[:, 0, 0, 0]]) == list(range(10))
+
+
+class Counted(Records):
+    """Records that remember which were asked for."""
+
+    def __init__(self, items, seen):
+        super().__init__(items)
+        self.seen = seen
+
+    def __getitems__(self, rows):
+        self.seen += [row for row in rows if not isinstance(self[row]["image"], bytes)]
+        return super().__getitems__(rows)
+
+
+@pytest.mark.parametrize("held_out", [{"test": [4] * 6}, {}])
+def test_an_opened_set_is_the_loaded_one_and_decodes_what_is_asked_for(tmp_path, monkeypatch, held_out):
+    builder, seen = fake(monkeypatch, tmp_path, train=[4] * 20, **held_out), []
+    found = builder.as_data_source
+    builder.as_data_source = lambda *args, **options: Counted(found(*args, **options), seen)
+    whole = split(load("any"), seed=3, fraction=0.9)
+    seen.clear()
+    parts = split(opened("any"), seed=3, fraction=0.9)
+    assert parts.digest == whole.digest and not seen
+    rows = np.array([1, 4, 5])
+    half = parts.train._replace(image=near(parts.train.image, rows))
+    assert len(seen) == 3
+    np.testing.assert_array_equal(half.image[rows], whole.train.image[rows])
+    np.testing.assert_array_equal(half.image[4:6], whole.train.image[4:6])
+    assert len(seen) == 3  # kept
+    np.testing.assert_array_equal(half.image, whole.train.image)  # all, after all
+    counted = [augmentation.counts(Batch(parts.train.image[r::2], None)) for r in range(2)]
+    of_parts, of_whole = augmentation.of_counts(sum(counted)), augmentation.statistics(whole.train)
+    np.testing.assert_array_equal(of_parts, of_whole)
 
 
 def test_unfit_tfds_sets_are_refused(tmp_path, monkeypatch):

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxnas import seeds
+from jaxnas import parallel, seeds
 from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches, first_order
 from jaxnas.search import bind
@@ -86,6 +87,31 @@ def test_searches_spread_over_devices(search, batches, keys, alone, inner):
     found, genotypes = _together(search, seeds.sharded(mesh, "seed", inner), batches, keys)
     _close(found, alone[0], 1e-4)
     assert genotypes == alone[1]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(seeds.mapped, marks=pytest.mark.smoke),
+        pytest.param(seeds.vmapped, marks=pytest.mark.slow),
+    ],
+)
+def test_groups_of_devices_share_the_batches_of_their_searches(search, batches, keys, alone, inner):
+    """Two groups of four devices, two searches in each, one image of a batch on each device."""
+    grid = parallel.grid(2, jax.devices()[:8])
+    assert grid.shape == {"seed": 2, "data": 4}
+    dealt = jax.device_put(batches, NamedSharding(grid, P("seed", "data")))
+    found, genotypes = _together(search, seeds.sharded(grid, "seed", inner), dealt, keys)
+    _close(found, alone[0], 1e-4)
+    assert genotypes == alone[1]
+    step = jax.jit(seeds.over_seeds(search, seeds.sharded(grid, "seed", inner)).step)
+    compiled = step.lower(found[0], dealt).compile().as_text()
+    assert "replica_groups={{0,1,2,3},{4,5,6,7}}" in compiled or "replica_groups=[2,4]<=[8]" in compiled
+
+
+def test_groups_are_equal():
+    with pytest.raises(ValueError, match=r"8 devices do not make seeds=3 equal groups: take one of \[1, 2, 4, 8\]"):
+        parallel.grid(3, jax.devices()[:8])
 
 
 def test_one_compilation_serves_all_seeds(search, batches, keys):

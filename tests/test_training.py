@@ -1,6 +1,7 @@
 """Retraining: recipes, the step's formulas, exact tests, resuming, and the files that it leaves."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jaxnas import checkpoint, retraining
+from jaxnas import checkpoint, folder, parallel, retraining
 from jaxnas.cli import app
 from jaxnas.data import Batch, Dataset, whole
 from jaxnas.evaluation import export, recipes, training
@@ -135,6 +136,7 @@ def test_a_step_is_clipped_decayed_and_weighs_the_second_head():
         training.bind(dense(), recipe, 2).step(state, batch)
 
 
+@pytest.mark.smoke
 def test_two_devices_average_what_one_computes():
     net, batch = dense(), floats()
     one = training.bind(net, RECIPE, 2)
@@ -184,6 +186,25 @@ def test_what_a_retraining_leaves(run):
     assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]  # 30 images in batches of 8
     names = {path.name for path in trained.folder.iterdir()}
     assert {"config.json", "checkpoints", "weights.npz", "genotype.json", "cells.png", "curves.png"} <= names
+
+
+@pytest.mark.parametrize("make", [parallel.mesh, pytest.param(parallel.pmapped, marks=pytest.mark.slow)])
+def test_two_devices_train_what_one_does_and_one_goes_on(make, run, tmp_path):
+    """30 images on two devices; pmap normalises by halves of batches, which is another training."""
+    trained, fit = run
+    two = fit(out=tmp_path / "two", placement=make(jax.devices()[:2]))
+    told = json.loads((two.folder / "result.json").read_text())["devices"]
+    assert (told["used"], told["placement"]) == (2, make(jax.devices()[:2]).name)
+    near = 1e-3 if make is parallel.mesh else 0.3
+    for a, b in zip(trained.records, two.records, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=near) and a["step"] == b["step"]
+    assert two.test["loss"] == pytest.approx(trained.test["loss"], rel=near)
+    shutil.copytree(two.folder, tmp_path / "one")
+    folder.rewind(tmp_path / "one", 2)
+    shutil.rmtree(tmp_path / "one" / "checkpoints" / "3")
+    again = fit(out=tmp_path / "one", resume=True)
+    assert again.records[:2] == two.records[:2]
+    assert again.test["loss"] == pytest.approx(two.test["loss"], rel=near)
 
 
 def test_a_killed_retraining_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
@@ -264,6 +285,7 @@ def test_the_command_line_trains_the_same(run, tmp_path):
     assert wrong.exit_code and "no recipe is called 'cifra'" in str(wrong.exception)
 
 
+@pytest.mark.smoke
 def test_an_exported_network_runs_alone(run, tmp_path):
     """A Python that imports jax and numpy only gives the logits of the network here."""
     pytest.importorskip("flatbuffers", reason="jax.export serialises with it")

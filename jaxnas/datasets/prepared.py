@@ -14,13 +14,17 @@ import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Part = tuple[Any, Any]  # numpy: uint8 [N, H, W, C], int32 [N]
+from jaxnas.datasets.stored import Stored
+
+Part = tuple[Any, Any]  # uint8 [N, H, W, C], numpy or `Stored`; numpy int32 [N]
+Source = Callable[..., Any]  # decoders, by the names of features -> the records of a split
 
 _CHUNK = 512  # records read at once
 _PATIENCE = 5.0  # seconds that a host may take to answer
@@ -43,6 +47,15 @@ def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Pa
 
     Source: https://www.tensorflow.org/datasets/data_source
     """
+    return _parts(name, data_dir, _decoded)
+
+
+def opened(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int]:
+    """As `read`, but only labels are read: images are `Stored`, and decoded when their rows are asked for."""
+    return _parts(name, data_dir, _stored)
+
+
+def _parts(name: str, data_dir: str | os.PathLike | None, part: Callable[[str, Source], Part]):
     builder = _builder(name, data_dir)
     classes = _classes(name, builder)
     with _quiet():
@@ -50,7 +63,7 @@ def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Pa
         if "train" not in splits:
             raise ValueError(f"{name} has the splits {', '.join(splits)}; a search needs 'train'.")
         wanted = ("train", *[split for split in ("test", "validation") if split in splits][:1])
-        return tuple(_decode(f"{name}, {split}", builder.as_data_source(split)) for split in wanted), classes
+        return tuple(part(f"{name}, {split}", partial(builder.as_data_source, split)) for split in wanted), classes
 
 
 def prepared_sets(data_dir: str | os.PathLike | None = None) -> list[dict[str, Any]]:
@@ -145,25 +158,42 @@ def _reach(urls: Iterable[str]) -> None:
             raise OSError(f"no connection to {host}: {error}") from error
 
 
-def _decode(where: str, source: Sequence[dict[str, Any]]) -> Part:
-    if not len(source):
+def _decoded(where: str, source: Source) -> Part:
+    records = source()
+    return _decode(where, records, np.arange(len(records)), _first(where, records))
+
+
+def _stored(where: str, source: Source) -> Part:
+    import tensorflow_datasets as tfds
+
+    records, undecoded = source(), source(decoders={"image": tfds.decode.SkipDecoding()})
+    first, rows = _first(where, records), np.arange(len(records))
+    label = np.array([item["label"] for item in _items(undecoded, rows)], np.int32)
+    read = lambda rows: _decode(where, records, rows, first)[0]
+    return Stored(read, rows, first.shape, first.dtype), label
+
+
+def _first(where: str, records: Sequence[dict[str, Any]]) -> np.ndarray:
+    if not len(records):
         raise ValueError(f"{where} is empty; prepare the set again.")
-    first = np.asarray(source[0]["image"])
-    image = np.empty((len(source), *first.shape), first.dtype)
-    label = np.empty(len(source), np.int32)
-    for row, item in enumerate(_items(source)):
+    return np.asarray(records[0]["image"])
+
+
+def _decode(where: str, records: Sequence[dict[str, Any]], rows: np.ndarray, first: np.ndarray) -> Part:
+    image, label = np.empty((len(rows), *first.shape), first.dtype), np.empty(len(rows), np.int32)
+    for at, item in enumerate(_items(records, rows)):
         if item["image"].shape != first.shape:
             raise ValueError(
-                f"{where}: image 0 is {first.shape} and image {row} is {item['image'].shape}; all images "
+                f"{where}: image 0 is {first.shape} and image {rows[at]} is {item['image'].shape}; all images "
                 "must have one size: resize them and give them as an .npz file."
             )
-        image[row], label[row] = item["image"], item["label"]
+        image[at], label[at] = item["image"], item["label"]
     return image, label
 
 
-def _items(source: Any) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(source), _CHUNK):
-        yield from source.__getitems__(list(range(start, min(start + _CHUNK, len(source)))))
+def _items(records: Any, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(rows), _CHUNK):
+        yield from records.__getitems__(rows[start : start + _CHUNK].tolist())
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from jax import Array, lax
 from jaxnas.data import Batch, epoch_rows, take
 from jaxnas.epoch import Program, memory_of, steps_per_epoch, stretch
 from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
+from jaxnas.parallel import Placement, one
 from jaxnas.search import Augment
 from jaxnas.spaces.network import Network, Variables, drop_paths
 
@@ -120,25 +121,33 @@ def bind(
     return Training(init, step, network)
 
 
-def compile_epoch(training: Training, data: Batch, batch: int) -> Program:
+def compile_epoch(
+    training: Training, data: Batch, batch: int, placement: Placement | None = None, size: int | None = None
+) -> Program:
     """Compiles any stretch `start <= step < stop` of an epoch, once; the state's buffers are donated.
 
     Args:
       training: what to run.
-      data: all training images, on the device.
-      batch: images in a batch; the last batch of an epoch is filled up from the front of its permutation.
+      data: all training images, as `placement.images` returns them.
+      batch: images in a batch, over all devices; the last batch of an epoch is filled up from the front of its
+        permutation.
+      placement: where it runs; on one device unless given. The training is bound to its `axis_name`.
+      size: number of images, where the placement has filled them up.
     """
-    size = data.label.shape[0]
+    placement, size = placement or one(), size or data.label.shape[0]
+    placement.check_batch(batch)
     step = jax.jit(training.step)  # traced once, inlined
 
     def run(state: TrainState, data: Batch, key: Array, start: Array, stop: Array):
         rows = epoch_rows(key, size, batch)
-        return stretch(step, lambda i: take(data, rows[i]), state, start, stop, lambda state: (state.step, ()))
+        return stretch(
+            step, lambda i: placement.take(data, rows[i]), state, start, stop, lambda state: (state.step, ())
+        )
 
     began = time.perf_counter()
     key, number = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
     state = jax.eval_shape(training.init, key)
-    compiled = jax.jit(run, donate_argnums=0).lower(state, data, key, number, number).compile()
+    compiled = placement.compile(run, state, data, key, number, number)
     seconds = time.perf_counter() - began
     return Program(compiled, steps_per_epoch(size, batch), seconds, memory_of(compiled), lambda state: state.step)
 
