@@ -53,6 +53,9 @@ def statistics(images: Batch) -> Statistics:
 def counts(images: Batch) -> np.ndarray:
     """How often each of the 256 values occurs in each channel, `[C, 256]` int64: those of parts add up to the whole's.
 
+    Args:
+      images: uint8 [N, H, W, C].
+
     Raises:
       ValueError: for images that are not uint8.
     """
@@ -63,7 +66,11 @@ def counts(images: Batch) -> np.ndarray:
 
 
 def of_counts(counted: np.ndarray) -> Statistics:
-    """The statistics of images whose values occur so often, `[C, 256]`."""
+    """The statistics of images whose values occur so often.
+
+    Args:
+      counted: [C, 256], as `counts` returns them, or a sum of such.
+    """
     share = counted / counted.sum(axis=1, keepdims=True)
     value = np.arange(256, dtype=np.float64)
     mean = share @ value

@@ -100,6 +100,9 @@ def opened(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """As `load`, but the images of a TFDS set stay on disk until their rows are asked for (`datasets.stored`).
 
     For one of several processes, which needs a part of them; all labels are read. Other sets are read at once.
+
+    Args:
+      name, data_dir: as in `load`.
     """
     return _loaded(name, data_dir, prepared.opened)
 
