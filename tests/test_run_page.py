@@ -150,3 +150,8 @@ def test_curves_differ_by_their_dashes():
     drawn = charts.lines({"train": [(1, 2.0), (2, 1.0)], "valid": [(1, 2.5)]}, "epoch", "loss, nats", mark=2)
     assert drawn.count('class="bar dash0"') == drawn.count('class="bar dash1"') == 2  # the curve, and its key
     assert "<circle" in drawn and 'class="mark"' in drawn and ">train<" in drawn and ">valid<" in drawn
+
+
+def test_epochs_are_whole():
+    drawn = charts.lines({"skips": [(1, 3)]}, "epoch", "skip connections, number")
+    assert re.findall(r">(-?[\d.]+)</text>", drawn) == ["1", "3"]

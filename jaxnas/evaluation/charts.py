@@ -68,18 +68,20 @@ def plane(points: Sequence[Point], x: str, y: str) -> str:
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, mark: float | None = None) -> str:
     """Curves over whole numbers, told apart by their dashes; a vertical line at `mark`."""
     points = [point for curve in series.values() for point in curve]
-    across = _axis([p[0] for p in points], 64, HALF - 12)
+    across = _axis([p[0] for p in points], 80, HALF - 12)
     up = _axis([p[1] for p in points], HEIGHT - FOOT, 30)
     whole = all(float(point[1]).is_integer() for point in points)
-    parts = [_under(across, 30, HEIGHT - FOOT, x, whole=True), _beside(up, 64, across.stop, y, whole)]
+    parts = [_under(across, 30, HEIGHT - FOOT, x, whole=True), _beside(up, 80, across.stop, y, whole)]
     if mark is not None:
         parts.append(_path(f"M{across.at(mark):.1f} 30V{HEIGHT - FOOT}", "mark"))
     for i, (name, curve) in enumerate(series.items()):
         at = [f"{across.at(a):.1f} {up.at(b):.1f}" for a, b in curve]
         parts.append(_path("M" + "L".join(at), f"bar dash{i}"))
-        parts += [f'<circle cx="{at[0].split()[0]}" cy="{at[0].split()[1]}" r="3.5" class="mean"/>'] * (len(at) == 1)
+        parts += [
+            f'<circle cx="{at[0].split()[0]}" cy="{at[0].split()[1]}" r="3.5" class="{"ring" if i else "mean"}"/>'
+        ] * (len(at) == 1)
         if len(series) > 1:
-            parts.append(_path(f"M{70 + 110 * i} 14h28", f"bar dash{i}") + _text(104 + 110 * i, 18, name))
+            parts.append(_path(f"M{86 + 110 * i} 14h28", f"bar dash{i}") + _text(120 + 110 * i, 18, name))
     return _svg(HEIGHT, f"{y} over {x}", parts, HALF)
 
 
@@ -144,6 +146,7 @@ def _ticks(axis: Axis, whole: bool = False) -> list[tuple[float, str]]:
     found = [
         float(t) for t in MaxNLocator(6, integer=whole).tick_values(axis.low, axis.high) if axis.low <= t <= axis.high
     ]
+    found = [tick for tick in found if not whole or abs(tick - round(tick)) < 1e-9]
     digits = next((n for n in range(6) if np.allclose(found, np.round(found, n), rtol=0, atol=1e-9)), 6)
     return [(tick, f"{tick:,.{digits}f}") for tick in found]
 
