@@ -255,18 +255,9 @@ def main(doc: str, recipe: Callable[..., Reproduction], expected: Expected | Map
       expected: for each variant, where there are several: the first is run unless another is asked for.
       paths: arguments of `recipe` that are paths, each an option.
     """
-    parser, chosen = argparse.ArgumentParser(description=doc.split("\n")[0]), []
-    if isinstance(expected, Mapping):
-        chosen = [list(signature(recipe).parameters)[1]]
-        parser.add_argument(f"--{chosen[0]}", choices=list(expected), default=next(iter(expected)))
-    for path in ("data-dir", "out", *paths):
-        parser.add_argument(f"--{path}", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
-    parser.add_argument("--smoke", action="store_true", help="a few steps on noise, to see that everything runs")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    asked = vars(parser.parse_args())
-    if asked["resume"] and asked["out"] is None:
-        parser.error("--resume continues the run in a folder: name it with --out.")
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    chosen = [list(signature(recipe).parameters)[1]] if isinstance(expected, Mapping) else []
+    asked = _asked(parser, {name: list(expected) for name in chosen}, paths)
     name = " ".join([Path(getfile(recipe)).stem, *(asked[name] for name in chosen)])
     out = asked["out"] or Path("runs") / f"{name.replace(' ', '-')}-{asked['seed']}"
     keep_compiled_programs()
@@ -279,3 +270,18 @@ def main(doc: str, recipe: Callable[..., Reproduction], expected: Expected | Map
         parser.exit(130, f"{str(error) or 'stopped'}; repeat the command with --out {out} --resume to go on.\n")
     promised = told["expected"]["error"]
     print(f"{name}: {told['measured']['error']:.2f} % test error, the paper's {promised or 'is not known'}; {out}")
+
+
+def _asked(parser: argparse.ArgumentParser, choices: Mapping[str, list[str]], paths: tuple[str, ...]) -> dict[str, Any]:
+    """What the command line says, by the name of the option."""
+    for name, of in choices.items():
+        parser.add_argument(f"--{name}", choices=of, default=of[0])
+    for path in ("data-dir", "out", *paths):
+        parser.add_argument(f"--{path}", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
+    parser.add_argument("--smoke", action="store_true", help="a few steps on noise, to see that everything runs")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    asked = vars(parser.parse_args())
+    if asked["resume"] and asked["out"] is None:
+        parser.error("--resume continues the run in a folder: name it with --out.")
+    return asked
