@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from test_product import toy
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +110,7 @@ def test_retraining(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["recipe"]["drop_path"] == 0.3
 
 
+@pytest.mark.smoke
 def test_searches_side_by_side():
     """With a toy network, two keys on each half of four devices: the steps that each key makes alone."""
     names = {}
