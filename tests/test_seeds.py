@@ -89,13 +89,7 @@ def test_searches_spread_over_devices(search, batches, keys, alone, inner):
     assert genotypes == alone[1]
 
 
-@pytest.mark.parametrize(
-    "inner",
-    [
-        pytest.param(seeds.mapped, marks=pytest.mark.smoke),
-        pytest.param(seeds.vmapped, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("inner", [seeds.mapped, pytest.param(seeds.vmapped, marks=pytest.mark.slow)])
 def test_groups_of_devices_share_the_batches_of_their_searches(search, batches, keys, alone, inner):
     """Two groups of four devices, two searches in each, one image of a batch on each device."""
     grid = parallel.grid(2, jax.devices()[:8])
