@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from experiments import collapse, exactness, truth
+from experiments import collapse, exactness, snas_constraint, truth
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -17,6 +17,7 @@ TABLES = {
     "combined": lambda told: truth.table_of(told["records"]),
     "collapse": lambda told: collapse.table_of(told["records"]),
     "exactness": lambda told: exactness.table(told["rows"]),
+    "snas_constraint": lambda told: snas_constraint.tables(told["rows"]),
     "rows": lambda told: rows_table(told["rows"]),
 }
 

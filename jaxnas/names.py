@@ -98,6 +98,9 @@ STRATEGIES: dict[
     "pc-darts-imagenet": algorithms.pc_darts_imagenet,
     "gdas": algorithms.gdas,
     "snas": algorithms.snas,
+    "snas-mild": partial(algorithms.snas, weight=algorithms.MILD),
+    "snas-moderate": partial(algorithms.snas, weight=algorithms.MODERATE),
+    "snas-aggressive": partial(algorithms.snas, weight=algorithms.AGGRESSIVE),
     "dr-nas": algorithms.dr_nas,
     "fair-darts": algorithms.fair_darts,
     "gaea": algorithms.gaea,
@@ -122,7 +125,7 @@ STOPPED = {"darts-es": "sharp-rise"}  # strategies whose search ends by a rule u
 FINISH: dict[str, Callable[..., Finish]] = {"random-sharing": partial(partial, pick_shared)}
 # what the halves of the training images do where alpha does not move by its own half
 HALVES = {
-    "snas": ("move the weights and alpha", "do nothing (SNAS has one loss)"),
+    **{name: ("move the weights and alpha", "do nothing (SNAS has one loss)") for name in STRATEGIES if "snas" in name},
     "random-sharing": ("move the weights", "score genotypes"),
 }
 SAMPLES = (50, 1000, 20)  # genotypes to score: least, most (official), steps of the search for each (official: 19,550)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jaxnas.planning import plan
+from jaxnas.strategies.algorithms import AGGRESSIVE, MILD, MODERATE
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from experiments import collapse, combined, results, truth
+from experiments import collapse, combined, results, snas_constraint, truth
 from experiments.batched import together
 
 ROOT = Path(__file__).parent.parent
@@ -97,3 +98,9 @@ def test_the_page_holds_what_the_records_say():
 
 def test_a_study_without_a_record_says_so(tmp_path):
     assert "Not run yet" in results.filled("<!-- table: truth -->\nold\n<!-- end -->", tmp_path)
+
+
+def test_the_presets_of_snas_are_the_fitted_ones():
+    rows = json.loads((ROOT / "experiments" / "studies" / "snas_constraint.json").read_text())["rows"]
+    fitted = [line.split(" | ")[2].rstrip(" |") for line in snas_constraint.tables(rows).splitlines()[-3:]]
+    assert [float(x) for x in fitted] == [MILD, MODERATE, AGGRESSIVE]
