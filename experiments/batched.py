@@ -17,7 +17,7 @@ from rich.console import Console
 
 from jaxnas.epoch import batches_of, on_device, steps_per_epoch, stretch
 from jaxnas.planning import Plan, carry_out
-from jaxnas.runner import decoded, run
+from jaxnas.runner import run
 from jaxnas.search import bind
 from jaxnas.seeds import mapped, over_seeds, seed
 from jaxnas.spaces.genotype import Genotype, from_json
@@ -67,8 +67,7 @@ def seeds_of(planned: Plan, seeds: int) -> jax.Array:
 
 def answered(planned: Plan, search, images, state, key) -> Genotype:
     """The genotype at the end: decoded from alpha, or as the row says."""
-    finish = planned.finish or decoded
-    return finish(search, state, images, jax.random.fold_in(key, 1), planned.batch, lambda done, of: None)
+    return planned.finish(search, state, images, jax.random.fold_in(key, 1), planned.batch, lambda done, of: None)
 
 
 def alone(plans: Sequence[Plan]) -> list[Found]:

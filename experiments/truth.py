@@ -72,6 +72,7 @@ def reduced(dataset: str, data_dir: Path | None, images: int, place: Path) -> Pa
 
 
 def halved(image: np.ndarray) -> np.ndarray:
+    """uint8 [N, H, W, C] -> [N, H / 2, W / 2, C], each pixel the mean of four; even sides only."""
     n, h, w, c = image.shape
     return image.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4)).round().astype(np.uint8)
 
