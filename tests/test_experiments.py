@@ -5,6 +5,7 @@ The reproductions are run in `test_reproductions.py`; the other experiments by h
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -34,15 +35,17 @@ def test_agreement(exactness):
 
 
 def test_table_and_picture(exactness):
+    told = {"share": 0.5, "whole_cosine": 1.0}
     rows = [
-        {"step": t, "radius": r, "share": 0.5, "implicit_cosine": r * t, "implicit_error": 1 / r, "whole_cosine": 1.0}
-        for t in (1, 2, 9)
-        for r in exactness.RADII
+        {**told, "step": t, "batch": b, "radius": r, "implicit_cosine": r * t * b, "implicit_error": 1 / r}
+        for t, b, r in product((1, 2, 9), (8, 16), exactness.RADII)
     ]
     lines = exactness.table(rows).splitlines()
-    assert len(lines) == 2 + len(exactness.RADII)
-    assert lines[3] == "| 0.01 (official) | 0.020 | 100.00 | 1.000 |"  # medians over the steps
-    cosine, error = exactness.picture(rows).axes
+    assert len(lines) == 2 + 2 * len(exactness.RADII)
+    # medians over the steps, of one size of batch
+    assert lines[3] == "| 8 | 0.01 (official) | 3 | 0.160 (0.120 to 0.440) | 100.00 | 0.50 | 1.000 |"
+    cosine, error = exactness.picture(rows).axes[2:]
+    assert cosine.lines[1].get_ydata()[0] == 0.16
     assert len(cosine.lines) == len(error.lines) == len(exactness.RADII) and error.get_yscale() == "log"
 
 

@@ -12,7 +12,7 @@ from jaxnas.strategies.algorithms import AGGRESSIVE, MILD, MODERATE
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from experiments import collapse, combined, results, snas_constraint, truth
+from experiments import collapse, combined, exactness, results, snas_constraint, truth
 from experiments.batched import together
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +88,13 @@ def test_collapse_searches_and_retrains(tmp_path):
     told = json.loads((tmp_path / "collapse.json").read_text())
     assert [r["decay"] for r in told["records"]] == [3e-4, 9e-4]
     assert all(0 <= r["retrained"]["last"] <= 100 for r in told["records"])
+
+
+def test_hypergradients_are_compared_along_a_search(tmp_path):
+    exactness.main(smoke=True, out=tmp_path, seed=0)
+    told = json.loads((tmp_path / "exactness.json").read_text())
+    assert [(r["step"], r["radius"]) for r in told["rows"]] == [(t, r) for t in (0, 1) for r in exactness.RADII]
+    assert all(abs(r["implicit_cosine"]) <= 1.0001 and r["implicit_error"] > 0 for r in told["rows"])
 
 
 def test_the_page_holds_what_the_records_say():
