@@ -3,7 +3,6 @@
 Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, placed, plan
-from jaxnas.runner import Observe, run
+from jaxnas.runner import run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,7 +67,6 @@ _DEVICES = (
     "and pmap: each normalises by its own part of the batch."
 )
 _LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation of each edge."
-_TENSORBOARD = "Write curves and alpha there for TensorBoard too; needs tensorboardX."
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 
 
@@ -94,7 +92,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that everything works.")] = False,
     live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
-    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=_TENSORBOARD)] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=cli_show.RESULT)] = False,
 ) -> None:
@@ -128,7 +126,7 @@ def search(
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        with parallel.told_when_lost(lost), _observed(tensorboard) as observe:
+        with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe:
             more = {"show": partial(shown, space=planned.space)} if live else {}
             carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
     except KeyboardInterrupt as error:
@@ -138,10 +136,6 @@ def search(
         parallel.leave(128 + getattr(error, "signal", 2))
     if as_json and parallel.leads():
         cli_show.tell_result(out)
-
-
-def _observed(place: Path | None) -> contextlib.AbstractContextManager[Observe | None]:
-    return logs.tensorboard(place) if place else contextlib.nullcontext()
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -15,9 +15,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import augmentation, folder
+from jaxnas import augmentation, folder, logs
 from jaxnas import data as data_sets
-from jaxnas.cli_help import a_dataset, a_genotype, a_recipe
+from jaxnas.cli_help import TENSORBOARD, a_dataset, a_genotype, a_recipe
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
@@ -58,6 +58,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only a few steps on 16 images: does it run at all?")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
@@ -97,19 +98,21 @@ def evaluate(
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
     try:
-        fit(
-            genotype,
-            space,
-            plan,
-            parts,
-            jax.random.key(seed),
-            out=out,
-            settings={**settings, "network": size._asdict()},
-            search=search or None,
-            placement=placement,
-            resume=resume,
-            console=console,
-        )
+        with logs.wanted(tensorboard) as observe:
+            fit(
+                genotype,
+                space,
+                plan,
+                parts,
+                jax.random.key(seed),
+                out=out,
+                settings={**settings, "network": size._asdict()},
+                search=search or None,
+                observe=observe,
+                placement=placement,
+                resume=resume,
+                console=console,
+            )
     except KeyboardInterrupt:
         console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None

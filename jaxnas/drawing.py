@@ -23,8 +23,10 @@ from jaxnas.spaces.genotype import Genotype
 
 FAMILIES = ("none", "skip", "pool", "dil", "sep", "conv", "")  # an op's name contains it: the first that fits
 COLOURS = ("#a9a9a9", "#5f6770", "#2f6fb7", "#d9741a", "#2c8c4a", "#c0392f", "#7d4ea3")
+MARKS = ("x", "P", "o", "^", "s", "D", "v")  # so that families differ without colours too
 PANELS = (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy"), ("alpha_entropy",), ("skips",))
-VARIANTS = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))  # within a family
+UNITS = {"train_loss": "nats", "train_accuracy": "share of images", "alpha_entropy": "nats", "skips": "edges"}
+VARIANTS = (("-", "full"), ((0, (4, 1.5)), "none"), ((0, (1, 1)), "top"), ((0, (5, 1, 1, 1)), "left"))  # in a family
 INK = "#2b2f33"
 QUIET = "#c3c9cf"
 
@@ -97,15 +99,15 @@ def _draw_arrow(axes: Axes, path: Path, gid: str, **style: Any) -> None:
 
 
 def _draw_edge(axes: Axes, op: str, curve: Path, spot: np.ndarray, gid: str) -> None:
-    colour, dash = _colour(op), (0, (4, 3)) if op == "none" else "solid"
+    colour, dash = COLOURS[_family(op)], (0, (4, 3)) if op == "none" else "solid"
     _draw_arrow(axes, curve, gid, color=colour, lw=1.5, ls=dash, zorder=2)
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     text = axes.text(spot[0], spot[1], op, fontsize=FONT, color=colour, gid=f"{gid}-label", **middle)
     text.set_bbox({"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"})
 
 
-def _colour(op: str) -> str:
-    return next(colour for part, colour in zip(FAMILIES, COLOURS, strict=True) if part in op)
+def _family(op: str) -> int:
+    return next(i for i, part in enumerate(FAMILIES) if part in op)
 
 
 def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells: Sequence[str]) -> Figure:
@@ -127,6 +129,8 @@ def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells
     top = 1.04 * max(table.max() for table in tables.values())
     for part, cell in zip(figure.subfigures(len(cells), squeeze=False).flat, cells, strict=True):
         part.suptitle(cell, fontsize=FONT + 3, weight="bold", color=INK, x=0.01, ha="left")
+        part.supxlabel("epoch", fontsize=FONT)
+        part.supylabel("score: mean of the gates", fontsize=FONT)
         grid = part.add_gridspec(rows, columns)
         for e, place in enumerate(places):
             axes = part.add_subplot(grid[place])
@@ -154,13 +158,14 @@ def _places(edges: Sequence) -> list[tuple[int, int]]:
 
 
 def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: float) -> None:
-    families = [_colour(op) for op in op_names]
+    families, epochs = [_family(op) for op in op_names], range(1, 1 + len(scores))
     for o, op in enumerate(op_names):
-        dash, mark = VARIANTS[families[:o].count(families[o]) % len(VARIANTS)]
-        style = {"marker": mark, "ls": ""} if len(scores) == 1 else {"ls": dash}
-        axes.plot(scores[:, o], label=op, color=families[o], lw=1.4, ms=4, **style)
-    axes.set(ylim=(0, top), xlim=(0, len(scores) - 1) if len(scores) > 1 else (-1, 1))
-    axes.set_xticks([0]) if len(scores) == 1 else axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        dash, fill = VARIANTS[families[:o].count(families[o]) % len(VARIANTS)]
+        style = {"marker": MARKS[families[o]], "fillstyle": fill, "ls": "" if len(scores) == 1 else dash}
+        style |= {"color": COLOURS[families[o]], "markevery": max(1, len(scores) // 6)}
+        axes.plot(epochs, scores[:, o], label=op, lw=1.4, ms=3.5, **style)
+    axes.set(ylim=(0, top), xlim=(1, len(scores)) if len(scores) > 1 else (0, 2))
+    axes.set_xticks([1]) if len(scores) == 1 else axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     _quieten(axes)
 
@@ -188,12 +193,14 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         axes = figure.add_subplot(rows, columns, place)
         for key in [key for key in keys if key in logged]:
             points = np.array([(r.get("epoch", i), r[key]) for i, r in enumerate(records) if key in r])
-            colour, mark = COLOURS[3 if key.startswith("valid") else 2], "o" if len(points) < 3 else ""
-            axes.plot(*points.T, label=key.split("_")[0], color=colour, marker=mark, ms=4)
+            colour, dash = (COLOURS[3], VARIANTS[1][0]) if key.startswith("valid") else (COLOURS[2], "-")
+            style = {"color": colour, "ls": dash, "marker": "o" if len(points) < 3 else "", "ms": 4}
+            axes.plot(*points.T, label=key.split("_")[0], **style)
         for answer in answers:
             axes.axvline(answer, color=QUIET, lw=1.2, zorder=0)
         axes.set_title(keys[0].removeprefix("train_").replace("_", " "), fontsize=FONT + 1, color=INK)
         axes.set_xlabel("epoch", fontsize=FONT)
+        axes.set_ylabel(UNITS.get(keys[0], ""), fontsize=FONT)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=keys == ("skips",)))
         axes.ticklabel_format(axis="y", useOffset=False)

@@ -172,12 +172,12 @@ def log(folder: Path, record: Record) -> None:
     write(folder / "metrics.jsonl", "\n".join([*lines, json.dumps(record)]) + "\n")
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path | str) -> list[Record]:
     """The finished epochs, oldest first, up to the first line that is not the record of the next one.
 
     Such a line is one that a crash cut short, or a damaged file.
     """
-    path = folder / "metrics.jsonl"
+    path = Path(folder) / "metrics.jsonl"
     records: list[Record] = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:

@@ -51,6 +51,15 @@ def tensorboard(folder: Path | str) -> Iterator[Observe]:
         yield observe
 
 
+def wanted(place: Path | str | None) -> contextlib.AbstractContextManager[Observe | None]:
+    """`tensorboard(place)`, or nothing that observes.
+
+    Args:
+      place: a folder, or None.
+    """
+    return tensorboard(place) if place else contextlib.nullcontext()
+
+
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record under the names that group them: `train_loss` -> `loss/train`.
 

@@ -45,6 +45,16 @@ def test_own_operations_and_spaces(tmp_path):
     assert jn.cost.total(jn.cost.genotype_cost(result.genotype, names["two_stages"])).parameters > 0
 
 
+def test_a_run_is_watched_and_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("docs/watching.md"):
+        exec(compile(block, "docs/watching.md", "exec"), names)
+    assert [epoch for epoch, *_ in names["seen"]] == [1, 2]
+    assert [record["valid_accuracy"] for record in names["records"]] == [accuracy for _, accuracy, _ in names["seen"]]
+    assert names["normal"].shape == (2, 14, 2) and (tmp_path / "curves.svg").exists()
+
+
 def test_the_readme_from_python():
     """With a smaller space and images of its size; nothing else is changed."""
     first, second, third = blocks("README.md")

@@ -100,7 +100,9 @@ def test_alpha_has_a_plot_per_edge_and_a_line_per_operation(epochs):
     assert [axes.get_title() for axes in figure.axes[:3]] == ["0→2", "1→2", "0→3"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(OPS)
     np.testing.assert_array_equal(figure.axes[1].lines[2].get_ydata(), scores[:, 1, 2])
-    assert all((line.get_marker() in ("None", "")) == (epochs > 1) for line in figure.axes[0].lines)
+    assert {line.get_linestyle() == "None" for line in figure.axes[0].lines} == {epochs == 1}
+    looks = {(line.get_marker(), line.get_fillstyle()) for line in figure.axes[0].lines}
+    assert len(looks) == len(OPS)  # told apart without colours
 
 
 def test_alpha_of_a_chain_is_wrapped():

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -274,8 +275,10 @@ def test_the_command_line_trains_the_same(run, tmp_path):
     np.savez(tmp_path / "bright.npz", test_image=DATA.test.image, test_label=DATA.test.label, **arrays)
     sizes = ("--epochs", 3, "--batch", 8, "--channels", 2, "--depth", 1)
     data = ("--dataset", "bright.npz", "--data-dir", tmp_path)
-    done = jaxnas("evaluate", tmp_path / "found", *sizes, *data, "--out", tmp_path / "run")
+    watched = ("--tensorboard", tmp_path / "logs") if find_spec("tensorboardX") else ()
+    done = jaxnas("evaluate", tmp_path / "found", *sizes, *data, *watched, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
+    assert not watched or [path.stat().st_size > 100 for path in (tmp_path / "logs").iterdir()] == [True]
     assert "30 images train, 21 test" in done.output and "measured once" in done.output
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["test"] == trained.test and result["config"]["label"] == "darts"
