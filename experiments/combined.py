@@ -33,6 +33,7 @@ from jaxnas.strategies.strategy import Strategy
 
 PARENTS = ("pc-darts", "gdas", "p-darts")
 COMPOSED = ("pc-darts x gdas", "gdas x p-darts", "pc-darts x gdas x p-darts")
+PAIRS = tuple((COMPOSED[-1], parent) for parent in PARENTS)
 
 
 def pc_gdas(steps: int, **options: Any) -> Strategy:

@@ -8,13 +8,13 @@ import json
 import re
 from pathlib import Path
 
-from experiments import collapse, exactness, snas_constraint, truth
+from experiments import collapse, combined, exactness, snas_constraint, truth
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 TABLES = {
-    "truth": lambda told: truth.table_of(told["records"]),
-    "combined": lambda told: truth.table_of(told["records"]),
+    "truth": lambda told: truth.table_of(told["records"]) + "\n\n" + truth.pairs_of(told["records"]),
+    "combined": lambda told: f"{truth.table_of(told['records'])}\n\n{truth.pairs_of(told['records'], combined.PAIRS)}",
     "collapse": lambda told: collapse.table_of(told["records"]),
     "exactness": lambda told: exactness.table(told["rows"]),
     "snas_constraint": lambda told: snas_constraint.tables(told["rows"]),
