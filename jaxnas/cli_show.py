@@ -66,6 +66,7 @@ def info(
     built = make(channels or width, depth or layers, classes, image=(side, side, 3))
     costs = supernet_cost(built) if genotype is None else genotype_cost(genotype, built)
     title = f"supernet of {space}" if genotype is None else f"network of this {genotype.space} genotype"
+    title += f": {channels or width} channels, images {side} x {side} x 3, {classes} classes"
     if as_json:
         typer.echo(json.dumps(_plain(title, built, costs), indent=2))
     elif quiet:
