@@ -161,7 +161,7 @@ def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: f
     families, epochs = [_family(op) for op in op_names], range(1, 1 + len(scores))
     for o, op in enumerate(op_names):
         dash, fill = VARIANTS[families[:o].count(families[o]) % len(VARIANTS)]
-        style = {"marker": MARKS[families[o]], "fillstyle": fill, "ls": "" if len(scores) == 1 else dash}
+        style: dict[str, Any] = {"marker": MARKS[families[o]], "fillstyle": fill, "ls": "" if len(scores) == 1 else dash}
         style |= {"color": COLOURS[families[o]], "markevery": max(1, len(scores) // 6)}
         axes.plot(epochs, scores[:, o], label=op, lw=1.4, ms=3.5, **style)
     axes.set(ylim=(0, top), xlim=(1, len(scores)) if len(scores) > 1 else (0, 2))
@@ -194,7 +194,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         for key in [key for key in keys if key in logged]:
             points = np.array([(r.get("epoch", i), r[key]) for i, r in enumerate(records) if key in r])
             colour, dash = (COLOURS[3], VARIANTS[1][0]) if key.startswith("valid") else (COLOURS[2], "-")
-            style = {"color": colour, "ls": dash, "marker": "o" if len(points) < 3 else "", "ms": 4}
+            style: dict[str, Any] = {"color": colour, "ls": dash, "marker": "o" if len(points) < 3 else "", "ms": 4}
             axes.plot(*points.T, label=key.split("_")[0], **style)
         for answer in answers:
             axes.axvline(answer, color=QUIET, lw=1.2, zorder=0)
