@@ -161,8 +161,8 @@ def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: f
     families, epochs = [_family(op) for op in op_names], range(1, 1 + len(scores))
     for o, op in enumerate(op_names):
         dash, fill = VARIANTS[families[:o].count(families[o]) % len(VARIANTS)]
-        style: dict[str, Any] = {"marker": MARKS[families[o]], "fillstyle": fill, "ls": "" if len(scores) == 1 else dash}
-        style |= {"color": COLOURS[families[o]], "markevery": max(1, len(scores) // 6)}
+        style: dict[str, Any] = {"marker": MARKS[families[o]], "fillstyle": fill, "color": COLOURS[families[o]]}
+        style |= {"ls": "" if len(scores) == 1 else dash, "markevery": max(1, len(scores) // 6)}
         axes.plot(epochs, scores[:, o], label=op, lw=1.4, ms=3.5, **style)
     axes.set(ylim=(0, top), xlim=(1, len(scores)) if len(scores) > 1 else (0, 2))
     axes.set_xticks([1]) if len(scores) == 1 else axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
