@@ -13,7 +13,6 @@ from test_product import toy
 
 from jaxnas import checkpoint, epoch, folder, interruption, reports, runner
 from jaxnas.data import Batch, Split
-from jaxnas.interruption import Interrupted
 from jaxnas.search import bind
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.stages import progressive
@@ -84,8 +83,8 @@ def attempt(out, cache, started, at_first_look):
         started.set()
     try:
         search(out, resume=(out / "config.json").exists())
-    except Interrupted as error:
-        os._exit(128 + error.signal)
+    except KeyboardInterrupt as error:  # `Interrupted` is one, too
+        os._exit(128 + getattr(error, "signal", signal.SIGINT))
 
 
 def left_by(out):

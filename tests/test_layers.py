@@ -25,10 +25,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.space": (),
     "spaces.notation": (),
     "spaces.genotype": ("spaces.notation",),
-    "spaces.depthwise": (),
+    "spaces.bilinear": (),
+    "spaces.dense": ("spaces.bilinear",),
+    "spaces.depthwise": ("spaces.bilinear",),
     "spaces.norm": (),
     "spaces.layout": (),
-    "spaces.ops": ("spaces.depthwise", "spaces.norm"),
+    "spaces.ops": ("spaces.dense", "spaces.depthwise", "spaces.norm"),
     "spaces.plan": ("spaces.space",),
     "spaces.networks": ("spaces.layout", "spaces.norm", "spaces.plan", "spaces.space", "strategies.mixing"),
     "spaces.network": ("spaces.genotype", "spaces.networks", "spaces.ops", "spaces.plan", "spaces.space"),
@@ -130,7 +132,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     ),
     "evaluation.recipes": ("augmentation", "data", "strategies.optimizers"),
     "evaluation.training": ("data", "epoch", "evaluation.recipes", "parallel", "search", "spaces.network"),
-    "evaluation.export": ("augmentation", "spaces.depthwise", "spaces.network"),
+    "evaluation.export": ("augmentation", "spaces.bilinear", "spaces.network"),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line
     "interop_names": (SPACES,),

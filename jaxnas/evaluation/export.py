@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, export
 
 from jaxnas.augmentation import Transform
-from jaxnas.spaces.depthwise import in_common_operations
+from jaxnas.spaces.bilinear import in_common_operations
 from jaxnas.spaces.network import Network, Variables
 
 PLATFORMS = ("cpu", "cuda", "tpu")

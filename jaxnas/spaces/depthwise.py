@@ -7,7 +7,6 @@ Where in the river: inside one candidate operation. Knows images and one kernel;
 
 with stride s, dilation d and padding p = d (K - 1) / 2. Both are linear in each argument, and the transposes of the
 one are the other, so that JVPs, VJPs and every mixture of both work and never keep anything but x, k and g alive.
-Plain autodiff of shifted sums would keep K*K slices; a `custom_vjp` would forbid forward mode.
 
 XLA's grouped convolution is slow on CPU (50 to 150 times at these sizes), so there it is a sum of shifted products, as
 a computation of its own: fused with their neighbours, the taps of several convolutions become one loop that is many
@@ -15,10 +14,8 @@ times slower than its parts. Accelerators get `lax.conv_general_dilated` with on
 before [B, H, W, C], which `vmap` makes, are carried along by both.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from functools import partial, reduce
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +23,9 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
+
+from jaxnas.spaces.bilinear import common, register
 
 
 def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -43,21 +42,8 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     if kernel.shape[-1] != x.shape[-1]:
         raise ValueError(f"kernel has {kernel.shape[-1]} channels, the images have {x.shape[-1]}.")
     k = kernel.astype(x.dtype)
-    run = _convolve_grouped if _common.get() else _convolve.bind
+    run = _convolve_grouped if common() else _convolve.bind
     return run(x, k, size=k.shape[0], stride=stride, dilation=dilation)
-
-
-_common = ContextVar("common", default=False)
-
-
-@contextlib.contextmanager
-def in_common_operations() -> Iterator[None]:
-    """What is traced inside has grouped convolutions instead of these primitives, which converters do not know."""
-    token = _common.set(True)
-    try:
-        yield
-    finally:
-        _common.reset(token)
 
 
 _OPTIONS = ("size", "stride", "dilation")
@@ -130,12 +116,6 @@ def _correlate_shape(x, g, *, size: int, stride: int, dilation: int) -> ShapedAr
     return ShapedArray((*x.shape[:-4], size, size, x.shape[-1]), x.dtype)
 
 
-def _batched(primitive: Primitive, args, axes, **options):
-    count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    lead = lambda a, axis: jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
-    return primitive.bind(*map(lead, args, axes), **options), 0
-
-
 def _apart(function: Callable) -> Callable:
     """The function as a call that XLA does not inline, and so fuses with nothing; equal calls are one in StableHLO."""
     jitted = jax.jit(function, static_argnames=_OPTIONS)
@@ -147,17 +127,8 @@ def _apart(function: Callable) -> Callable:
     return call
 
 
-def _register(primitive: Primitive, shape: Callable, on_cpu: Callable, on_accelerator: Callable) -> None:
-    primitive.def_abstract_eval(shape)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_OPTIONS))
-    batching.primitive_batchers[primitive] = partial(_batched, primitive)
-    mlir.register_lowering(primitive, mlir.lower_fun(_apart(on_cpu), multiple_results=False))
-    for platform in ("cuda", "rocm", "tpu"):
-        mlir.register_lowering(primitive, mlir.lower_fun(on_accelerator, multiple_results=False), platform=platform)
-
-
-_register(_convolve, _convolve_shape, _convolve_shifts, _convolve_grouped)
-_register(_correlate, _correlate_shape, _correlate_shifts, _correlate_grouped)
+register(_convolve, _convolve_shape, _apart(_convolve_shifts), _convolve_grouped, _OPTIONS)
+register(_correlate, _correlate_shape, _apart(_correlate_shifts), _correlate_grouped, _OPTIONS)
 ad.defbilinear(
     _convolve,
     lambda ct, x, k, **options: _scatter(ct, k, x.aval.shape, **options),

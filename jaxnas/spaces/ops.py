@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
 
@@ -56,14 +57,17 @@ class Conv(nn.Module):
         else:
             shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
             weight = self.param("kernel", init, shape).astype(x.dtype)
-            pad = [(k // 2 * self.pad,) * 2 for k in self.kernel]
-            axes = ("NHWC", "HWIO", "NHWC")
-            y = lax.conv_general_dilated(
-                x, weight, self.stride, pad, dimension_numbers=axes, feature_group_count=self.groups
-            )
+            down, across = ((k // 2 * self.pad,) * 2 for k in self.kernel)
+            y = self._filtered(x, weight, self.stride, (down, across))
         if not self.bias:
             return y
         return y + self.param("bias", init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+
+    def _filtered(self, x: Array, weight: Array, stride: tuple[int, int], pad) -> Array:
+        if self.groups == 1:
+            return dense_convolution(x, weight, stride=stride, pad=pad)
+        axes = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, weight, stride, pad, dimension_numbers=axes, feature_group_count=self.groups)
 
 
 class Depthwise(nn.Module):

@@ -1,0 +1,155 @@
+"""Dense convolution as a pair of bilinear primitives, each the other's transpose, as `depthwise` has them.
+
+Where in the river: inside one candidate operation or a fixed part. Knows images and one kernel; no gates, no edges.
+
+    convolve(x, k)[b, i, j, o]     = sum_uvc x'[b, s i + u - p, s j + v - p, c] k[u, v, c, o]
+    correlate(x, g)[u, v, c, o]    = sum_bij x'[b, s i + u - p, s j + v - p, c] g[b, i, j, o]
+
+with stride s, padding p in front, and x' the images with f - 1 zeros between pixels; f is 1 but in derivatives. Both
+are linear in each argument, and the transposes of the one are the other.
+
+XLA's CPU compiler brings convolutions into the form that its fast kernel takes, but not inside loops: there the two
+gradients of `lax.conv_general_dilated` become plain loops, 10 to 40 times slower, and every step here is in a loop. So
+on CPU all three are written in that form: images [B, H, W, C], kernel [K, K, C, O], nothing spread or mirrored by the
+convolution itself. Accelerators get what autodiff of `lax.conv_general_dilated` gives. Axes before [B, H, W, C], which
+`vmap` makes, are a loop on CPU.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad
+
+from jaxnas.spaces.bilinear import common, register
+
+Two = tuple[int, int]  # of the height and of the width
+Pad = tuple[Two, Two]  # in front and behind
+AXES = ("NHWC", "HWIO", "NHWC")
+_OPTIONS = ("size", "stride", "spread", "pad")
+_convolve, _correlate = Primitive("dense_convolve"), Primitive("dense_correlate")
+
+
+def dense_convolution(
+    x: Array, kernel: Array, *, stride: Two = (1, 1), pad: tuple[Two, Two] = ((0, 0), (0, 0))
+) -> Array:
+    """Images filtered by kernels that see all channels.
+
+    Args:
+      x: images, [B, H, W, C].
+      kernel: [K, L, C, O]; cast to the type of `x`.
+      stride: pixels between outputs, down and across.
+      pad: zeros in front and behind, down and across; fewer than the kernel is long.
+
+    Raises:
+      ValueError: for another number of axes or channels.
+    """
+    if kernel.ndim != 4 or kernel.shape[2] != x.shape[-1]:
+        raise ValueError(f"kernel has shape {kernel.shape}; for images {x.shape} it is [K, L, {x.shape[-1]}, O].")
+    options: dict[str, Any] = {"size": kernel.shape[:2], "stride": tuple(stride), "spread": (1, 1), "pad": tuple(pad)}
+    run = _convolve_native if common() else _convolve.bind
+    return run(x, kernel.astype(x.dtype), **options)
+
+
+def _spaced(x: Array, spread: Two) -> Array:
+    """Zeros between the pixels of [B, H, W, C]."""
+    config = [(0, 0, 0), *((0, 0, f - 1) for f in spread), (0, 0, 0)]
+    return x if spread == (1, 1) else lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _convolve_plain(x: Array, k: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+    return lax.conv_general_dilated(_spaced(x, spread), k, stride, pad, dimension_numbers=AXES)
+
+
+def _correlate_plain(x: Array, g: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+    """Channels take the place of the batch, and the images that of the channels."""
+    x, g = _spaced(x, spread), _spaced(g, stride)
+    behind = [k + n - x - lo - 1 for k, n, x, (lo, _) in zip(size, g.shape[1:3], x.shape[1:3], pad, strict=True)]
+    pad = [(lo, hi) for (lo, _), hi in zip(pad, behind, strict=True)]
+    y = lax.conv_general_dilated(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pad, dimension_numbers=AXES)
+    return y.transpose(1, 2, 0, 3)
+
+
+def _convolve_native(x: Array, k: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+    return lax.conv_general_dilated(x, k, stride, pad, lhs_dilation=spread, dimension_numbers=AXES)
+
+
+def _correlate_native(x: Array, g: Array, *, size: Two, **options) -> Array:
+    kernel = jax.ShapeDtypeStruct((*size, x.shape[-1], g.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda k: _convolve_native(x, k, size=size, **options), kernel)(g)[0]
+
+
+def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+    """Transpose of `_convolve` in x: stride and spread change places, and the kernel is mirrored."""
+    ahead = [n - 1 - lo for n, (lo, _) in zip(size, pad, strict=True)]
+    long = [(n - 1) * s + 1 for n, s in zip(g.shape[-3:-1], stride, strict=True)]
+    behind = [(h - 1) * f + n - lo - m for h, f, n, lo, m in zip(shape[-3:-1], spread, size, ahead, long, strict=True)]
+    mirrored = jnp.swapaxes(k[..., ::-1, ::-1, :, :], -1, -2)
+    pad = tuple(zip(ahead, behind, strict=True))
+    return _convolve.bind(g, mirrored, size=size, stride=spread, spread=stride, pad=pad)
+
+
+def _convolve_shape(x, k, *, size: Two, stride: Two, spread: Two, pad: Pad) -> ShapedArray:
+    long = [(n - 1) * f + 1 + lo + hi for n, f, (lo, hi) in zip(x.shape[-3:-1], spread, pad, strict=True)]
+    sides = ((n - m) // s + 1 for n, m, s in zip(long, size, stride, strict=True))
+    return ShapedArray((*x.shape[:-3], *sides, k.shape[-1]), x.dtype)
+
+
+def _correlate_shape(x, g, *, size: Two, stride: Two, spread: Two, pad: Pad) -> ShapedArray:
+    return ShapedArray((*x.shape[:-4], *size, x.shape[-1], g.shape[-1]), x.dtype)
+
+
+def _looped(function: Callable) -> Callable:
+    """Over the axes before the last four, one after another: a batched convolution is slow on CPU."""
+
+    def call(a, b, **options):
+        one = partial(function, **options)
+        for _ in range(a.ndim - 4):
+            one = partial(lax.map, lambda pair, one=one: one(*pair))
+            one = lambda a, b, mapped=one: mapped((a, b))
+        return one(a, b)
+
+    return call
+
+
+def _vmapped(function: Callable) -> Callable:
+    def call(a, b, **options):
+        one = partial(function, **options)
+        for _ in range(a.ndim - 4):
+            one = jax.vmap(one)
+        return one(a, b)
+
+    return call
+
+
+register(
+    _convolve,
+    _convolve_shape,
+    _looped(_convolve_plain),
+    _vmapped(_convolve_native),
+    _OPTIONS,
+    folds=((-4, -4), (-1, -1)),  # more images, more kernels
+)
+register(
+    _correlate,
+    _correlate_shape,
+    _looped(_correlate_plain),
+    _vmapped(_correlate_native),
+    _OPTIONS,
+    folds=((-1, -2), (-1, -1)),  # more channels
+)
+ad.defbilinear(
+    _convolve,
+    lambda ct, x, k, **options: _scatter(ct, k, x.aval.shape, **options),
+    lambda ct, x, k, **options: _correlate.bind(x, ct, **options),
+)
+ad.defbilinear(
+    _correlate,
+    lambda ct, x, g, **options: _scatter(g, ct, x.aval.shape, **options),
+    lambda ct, x, g, **options: _convolve.bind(x, ct, **options),
+)
