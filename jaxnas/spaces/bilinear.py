@@ -67,8 +67,9 @@ def register(
 
 def _batched(primitive: Primitive, folds: Folds, args, axes, **options):
     alone = [i for i, axis in enumerate(axes) if axis is not None]
-    if len(alone) == 1 and folds[alone[0]]:
-        return _folded(primitive, alone[0], *folds[alone[0]], args, axes, **options)
+    fold = folds[alone[0]]
+    if len(alone) == 1 and fold:
+        return _folded(primitive, alone[0], *fold, args, axes, **options)
     count = args[alone[0]].shape[axes[alone[0]]]
     lead = lambda a, axis: jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
     return primitive.bind(*map(lead, args, axes), **options), 0

@@ -16,7 +16,6 @@ convolution itself. Accelerators get what autodiff of `lax.conv_general_dilated`
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -70,8 +69,10 @@ def _correlate_plain(x: Array, g: Array, *, size: Two, stride: Two, spread: Two,
     """Channels take the place of the batch, and the images that of the channels."""
     x, g = _spaced(x, spread), _spaced(g, stride)
     behind = [k + n - x - lo - 1 for k, n, x, (lo, _) in zip(size, g.shape[1:3], x.shape[1:3], pad, strict=True)]
-    pad = [(lo, hi) for (lo, _), hi in zip(pad, behind, strict=True)]
-    y = lax.conv_general_dilated(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pad, dimension_numbers=AXES)
+    around = [(lo, hi) for (lo, _), hi in zip(pad, behind, strict=True)]
+    y = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), around, dimension_numbers=AXES
+    )
     return y.transpose(1, 2, 0, 3)
 
 
@@ -90,8 +91,8 @@ def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, size: Two, stride: T
     long = [(n - 1) * s + 1 for n, s in zip(g.shape[-3:-1], stride, strict=True)]
     behind = [(h - 1) * f + n - lo - m for h, f, n, lo, m in zip(shape[-3:-1], spread, size, ahead, long, strict=True)]
     mirrored = jnp.swapaxes(k[..., ::-1, ::-1, :, :], -1, -2)
-    pad = tuple(zip(ahead, behind, strict=True))
-    return _convolve.bind(g, mirrored, size=size, stride=spread, spread=stride, pad=pad)
+    around = tuple(zip(ahead, behind, strict=True))
+    return _convolve.bind(g, mirrored, size=size, stride=spread, spread=stride, pad=around)
 
 
 def _convolve_shape(x, k, *, size: Two, stride: Two, spread: Two, pad: Pad) -> ShapedArray:
@@ -108,21 +109,18 @@ def _looped(function: Callable) -> Callable:
     """Over the axes before the last four, one after another: a batched convolution is slow on CPU."""
 
     def call(a, b, **options):
-        one = partial(function, **options)
-        for _ in range(a.ndim - 4):
-            one = partial(lax.map, lambda pair, one=one: one(*pair))
-            one = lambda a, b, mapped=one: mapped((a, b))
-        return one(a, b)
+        if a.ndim == 4:
+            return function(a, b, **options)
+        return lax.map(lambda pair: call(*pair, **options), (a, b))
 
     return call
 
 
 def _vmapped(function: Callable) -> Callable:
     def call(a, b, **options):
-        one = partial(function, **options)
-        for _ in range(a.ndim - 4):
-            one = jax.vmap(one)
-        return one(a, b)
+        if a.ndim == 4:
+            return function(a, b, **options)
+        return jax.vmap(lambda a, b: call(a, b, **options))(a, b)
 
     return call
 
