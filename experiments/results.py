@@ -1,7 +1,7 @@
-"""Writes the tables of docs/results.md from the records in experiments/studies: `python -m experiments.results`.
+"""Writes the tables and pictures of docs/results.md from experiments/studies: `python -m experiments.results`.
 
-A study's record lies in studies/NAME.json; its table goes between two marks of the page. The sentences around them are
-written by hand. Studies without a record leave a line that says so.
+A study's record lies in studies/NAME.json; its table goes between two marks of the page, and a link to its picture,
+docs/results-NAME.png. The sentences around them are written by hand. Studies without a record leave a line that says so.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from experiments import collapse, combined, exactness, snas_constraint, truth
+from jaxnas import drawing
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -19,6 +20,12 @@ TABLES = {
     "exactness": lambda told: exactness.table(told["rows"]),
     "snas_constraint": lambda told: snas_constraint.tables(told["rows"]),
     "rows": lambda told: rows_table(told["rows"]),
+}
+PICTURES = {  # what they show, and how they are drawn
+    "truth": ("CIFAR-10 test accuracy of the cell behind each epoch", lambda told: truth.picture(told["records"])),
+    "combined": ("CIFAR-10 test accuracy of the cell behind each epoch", lambda told: truth.picture(told["records"])),
+    "collapse": ("Skips and largest eigenvalue by epoch", lambda told: collapse.picture(told["records"])),
+    "exactness": ("Cosine and relative error along a search", lambda told: exactness.picture(told["rows"])),
 }
 
 
@@ -40,12 +47,21 @@ def filled(page: str, folder: Path) -> str:
     """The page with each table as its record gives it."""
 
     def table(match: re.Match) -> str:
-        record = folder / f"{match[1]}.json"
-        text = TABLES[match[1]](json.loads(record.read_text())) if record.exists() else "*Not run yet.*"
-        return f"<!-- table: {match[1]} -->\n\n{text}\n\n<!-- end -->"
+        name, record = match[1], folder / f"{match[1]}.json"
+        parts = [TABLES[name](json.loads(record.read_text()))] if record.exists() else ["*Not run yet.*"]
+        if record.exists() and name in PICTURES:
+            parts.append(f"![{PICTURES[name][0]}]({picture(name).name})")
+        return "\n\n".join([f"<!-- table: {name} -->", *parts, "<!-- end -->"])
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, page, flags=re.S)
 
 
+def picture(name: str) -> Path:
+    return PAGE.parent / f"results-{name}.png"
+
+
 if __name__ == "__main__":
     PAGE.write_text(filled(PAGE.read_text(), HERE / "studies"))
+    for path in sorted((HERE / "studies").glob("*.json")):
+        if path.stem in PICTURES:
+            drawing.save(PICTURES[path.stem][1](json.loads(path.read_text())), picture(path.stem))

@@ -100,7 +100,9 @@ def test_hypergradients_are_compared_along_a_search(tmp_path):
 def test_the_page_holds_what_the_records_say():
     page = results.PAGE.read_text()
     assert results.filled(page, ROOT / "experiments" / "studies") == page
-    assert set(results.TABLES) == set(results.re.findall(r"<!-- table: (\w+) -->", page))
+    assert set(results.TABLES) == set(results.re.findall(r"<!-- table: (\w+) -->", page)) >= set(results.PICTURES)
+    recorded = {path.stem for path in (ROOT / "experiments" / "studies").glob("*.json")}
+    assert all(results.picture(name).exists() for name in recorded & set(results.PICTURES))
 
 
 def test_a_study_without_a_record_says_so(tmp_path):
