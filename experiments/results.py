@@ -1,7 +1,7 @@
 """Writes the tables and pictures of docs/results.md from experiments/studies: `python -m experiments.results`.
 
 A study's record lies in studies/NAME.json; its table goes between two marks of the page, and a link to its picture,
-docs/results-NAME.png. The sentences around them are written by hand. Studies without a record leave a line that says so.
+docs/results-NAME.png. Sentences around them are written by hand. Studies without a record leave a line that says so.
 """
 
 import json
