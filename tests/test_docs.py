@@ -134,6 +134,7 @@ SPECIAL = {
     "composition.md",
     "comparison.md",
     "robust.md",
+    "watching.md",
 }  # run elsewhere
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "```python" in page.read_text(encoding="utf-8"))
 
