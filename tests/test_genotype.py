@@ -279,3 +279,10 @@ def test_what_a_notation_cannot_hold():
     ):
         with pytest.raises(ValueError):
             write(wrong)
+
+
+def test_a_cell_that_left_edges_off_has_no_benchmark_name():
+    """As rows decode that keep two edges a node: says what is missing and what to do."""
+    found = genotype("nas_bench_201", {"cell": [("a", 0, 1), ("a", 0, 2), ("a", 1, 3), ("a", 2, 3)]}, {"cell": [3]})
+    with pytest.raises(ValueError, match=r"each of 6 edges, this genotype has 4.*decoding.argmax_edges\(\)"):
+        to_nas_bench_201(found)

@@ -226,6 +226,13 @@ def to_nas_bench_201(genotype: Genotype) -> str:
     """
     nodes = [list(node) for _, node in groupby(genotype.edges("cell"), lambda edge: edge.target)]
     text = "+".join("".join(f"|{op}~{source}" for op, source, _ in node) + "|" for node in nodes)
+    pairs = [(edge.source, edge.target) for edge in genotype.edges("cell")]
+    whole = [(source, target) for target in range(1, 1 + max(t for _, t in pairs)) for source in range(target)]
+    if pairs != whole:
+        raise ValueError(
+            f"NAS-Bench-201 names one operation for each of {len(whole)} edges, this genotype has {len(pairs)}, or in "
+            "another order: decode with decoding.argmax_edges(), or write JSON instead."
+        )
     if from_nas_bench_201(text) != dataclasses.replace(genotype, space="nas_bench_201"):
         raise ValueError("NAS-Bench-201 names one cell, its output the last node; write JSON instead.")
     return text
