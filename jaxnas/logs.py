@@ -56,6 +56,9 @@ def wanted(place: Path | str | None) -> contextlib.AbstractContextManager[Observ
 
     Args:
       place: a folder, or None.
+
+    Raises:
+      ImportError: for a folder, once entered, without tensorboardX.
     """
     return tensorboard(place) if place else contextlib.nullcontext()
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 Folds = tuple[tuple[int, int] | None, tuple[int, int] | None]  # for each argument: its axis, and that of the result
 
@@ -47,7 +47,7 @@ def register(
     options: tuple[str, ...],
     folds: Folds = (None, None),
 ) -> None:
-    """Tells JAX what a primitive gives, computes, and does under `vmap`; derivatives are told by `ad.defbilinear`.
+    """Tells JAX what a primitive gives, computes, and does under `vmap`; `transposed` tells derivatives.
 
     Args:
       primitive: of two arrays.
@@ -63,6 +63,27 @@ def register(
     mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
     for platform in ("cuda", "rocm", "tpu"):
         mlir.register_lowering(primitive, mlir.lower_fun(on_accelerator, multiple_results=False), platform=platform)
+
+
+def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[..., Array]) -> None:
+    """Tells JAX the derivatives of a pair: y = convolve(x, k), and correlate(x, g) as large as k.
+
+        convolve: dx = scatter(g, k), dk = correlate(x, g);    correlate: dx = scatter(g, ct), dg = convolve(x, ct)
+
+    Args:
+      convolve, correlate: the pair.
+      scatter: (g, k, shape of x, options) -> array of that shape.
+    """
+    ad.defbilinear(
+        convolve,
+        lambda ct, x, k, **options: scatter(ct, k, x.aval.shape, **options),
+        lambda ct, x, k, **options: correlate.bind(x, ct, **options),
+    )
+    ad.defbilinear(
+        correlate,
+        lambda ct, x, g, **options: scatter(g, ct, x.aval.shape, **options),
+        lambda ct, x, g, **options: convolve.bind(x, ct, **options),
+    )
 
 
 def _batched(primitive: Primitive, folds: Folds, args, axes, **options):

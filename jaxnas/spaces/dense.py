@@ -23,9 +23,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad
 
-from jaxnas.spaces.bilinear import common, register
+from jaxnas.spaces.bilinear import common, register, transposed
 
 Two = tuple[int, int]  # of the height and of the width
 Pad = tuple[Two, Two]  # in front and behind
@@ -34,9 +33,7 @@ _OPTIONS = ("size", "stride", "spread", "pad")
 _convolve, _correlate = Primitive("dense_convolve"), Primitive("dense_correlate")
 
 
-def dense_convolution(
-    x: Array, kernel: Array, *, stride: Two = (1, 1), pad: tuple[Two, Two] = ((0, 0), (0, 0))
-) -> Array:
+def dense_convolution(x: Array, kernel: Array, *, stride: Two = (1, 1), pad: Pad = ((0, 0), (0, 0))) -> Array:
     """Images filtered by kernels that see all channels.
 
     Args:
@@ -141,13 +138,4 @@ register(
     _OPTIONS,
     folds=((-1, -2), (-1, -1)),  # more channels
 )
-ad.defbilinear(
-    _convolve,
-    lambda ct, x, k, **options: _scatter(ct, k, x.aval.shape, **options),
-    lambda ct, x, k, **options: _correlate.bind(x, ct, **options),
-)
-ad.defbilinear(
-    _correlate,
-    lambda ct, x, g, **options: _scatter(g, ct, x.aval.shape, **options),
-    lambda ct, x, g, **options: _convolve.bind(x, ct, **options),
-)
+transposed(_convolve, _correlate, _scatter)

@@ -23,9 +23,8 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
-from jax.interpreters import ad
 
-from jaxnas.spaces.bilinear import common, register
+from jaxnas.spaces.bilinear import common, register, transposed
 
 
 def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -129,13 +128,4 @@ def _apart(function: Callable) -> Callable:
 
 register(_convolve, _convolve_shape, _apart(_convolve_shifts), _convolve_grouped, _OPTIONS)
 register(_correlate, _correlate_shape, _apart(_correlate_shifts), _correlate_grouped, _OPTIONS)
-ad.defbilinear(
-    _convolve,
-    lambda ct, x, k, **options: _scatter(ct, k, x.aval.shape, **options),
-    lambda ct, x, k, **options: _correlate.bind(x, ct, **options),
-)
-ad.defbilinear(
-    _correlate,
-    lambda ct, x, g, **options: _scatter(g, ct, x.aval.shape, **options),
-    lambda ct, x, g, **options: _convolve.bind(x, ct, **options),
-)
+transposed(_convolve, _correlate, _scatter)
