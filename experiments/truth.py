@@ -59,7 +59,7 @@ STAGED = {"p-darts": 3, "dr-nas": 2}  # rows whose epochs are shared by stages
 ALONE = (*STAGED, "darts-es")
 DATASETS = ("cifar10", "cifar100", "imagenet16_120")
 PAIRS = (("darts", "darts-official"), ("darts", "darts-first-order"), ("darts-official", "darts-first-order"))
-PUBLISHED = {  # CIFAR-10 test accuracy in percent, as three later papers quote it; not checked in the original
+PUBLISHED = {  # CIFAR-10 test accuracy in percent, as later papers quote it; not checked in the original
     "random-sharing": "87.66 ± 1.69",
     "darts-first-order": "54.30 ± 0.00",
     "darts-official": "54.30 ± 0.00",
