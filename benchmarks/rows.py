@@ -1,11 +1,13 @@
 """What a step of every row costs on this machine, in one run: `python -m benchmarks.rows`.
 
 All rows on the same space, images and batch, each compiled, then its steps timed, round after round in turn; in the
-middle of the search, where no row rests any more. The peer, DARTS in PyTorch, takes part where it is installed.
+middle of the search, where no row rests any more. A row that is impossible at this size is left out, with the reason on
+record. The peer, DARTS in PyTorch, takes part where it is installed.
 """
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,21 @@ def ready(case: Case):
     return compiled, stepper(compiled, middle, built.batches)
 
 
+def all_ready(names: Iterable[str], case: Case, console: Console):
+    """By name: functions that make the next step, what is known of the programs, and why a row is left out."""
+    turns, found, left_out = {}, {}, {}
+    for name in names:
+        try:
+            compiled, turns[name] = ready(case._replace(strategy=name))
+        except ValueError as error:  # PC-DARTS for ImageNet wants channels that are a multiple of 6
+            left_out[name] = str(error)
+            console.print(f"{name}: left out, {error}", highlight=False)
+            continue
+        found[name] = record(compiled)
+        console.print(f"{name}: compiled in {compiled.compile_seconds:.0f} s", highlight=False)
+    return turns, found, left_out
+
+
 def peer(case: Case):
     """The next step of the peer, in its memory format channels last."""
     from benchmarks.peer_run import contender
@@ -52,11 +69,8 @@ def main(
     """Seconds and bytes of a step of every row."""
     jax.config.update("jax_enable_compilation_cache", False)  # seconds of compilation are measured
     case = Case(channels=channels, depth=depth, batch=batch, image=image)
-    console, found, turns = Console(), {}, {}
-    for name in rows.split(",") if rows else STRATEGIES:
-        compiled, turns[name] = ready(case._replace(strategy=name))
-        found[name] = record(compiled)
-        console.print(f"{name}: compiled in {compiled.compile_seconds:.0f} s", highlight=False)
+    console = Console()
+    turns, found, left_out = all_ready(rows.split(",") if rows else STRATEGIES, case, console)
     for order in ("darts-first-order", "darts"):
         if reason_against(case._replace(strategy=order)) is None:
             turns[f"PyTorch, {order}"] = peer(case._replace(strategy=order))
@@ -69,6 +83,7 @@ def main(
         **environment(),
         "cores": os.cpu_count(),
         "machine_speed": machine()._asdict(),
+        "left_out": left_out,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, json.dumps({**result, "rows": told}, indent=1) + "\n")

@@ -3,13 +3,16 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import python
+from rich.console import Console
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import show
+from benchmarks import rows, show
+from benchmarks.case import Case
 from benchmarks.child import ROOT
 from benchmarks.memory import working
 from benchmarks.peers import interleave
@@ -86,3 +89,18 @@ def test_temporaries_are_seen():
     if used is None:
         pytest.skip("this system does not tell a process's memory")
     assert 0.9e8 < used < 3e8
+
+
+def test_a_row_that_is_impossible_is_left_out(monkeypatch):
+    """With its reason; the others take part."""
+
+    def ready(case):
+        if case.strategy == "pc-darts-imagenet":
+            raise ValueError("choose a divisor of 16")
+        return SimpleNamespace(compile_seconds=3.0), f"steps of {case.strategy}"
+
+    monkeypatch.setattr(rows, "ready", ready)
+    monkeypatch.setattr(rows, "record", lambda compiled: {"compile_seconds": compiled.compile_seconds})
+    turns, found, left_out = rows.all_ready(("gdas", "pc-darts-imagenet", "darts"), Case(), Console(quiet=True))
+    assert turns == {"gdas": "steps of gdas", "darts": "steps of darts"} and found["darts"] == {"compile_seconds": 3.0}
+    assert left_out == {"pc-darts-imagenet": "choose a divisor of 16"}
