@@ -126,6 +126,15 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
+def by_step(rows) -> str:
+    """The official radius, one line for each size of batch and step, in Markdown."""
+    lines = ["| batch | step | cosine, implicit term | its error | its share | cosine, whole |", "|" + " --- |" * 6]
+    for r in (r for r in rows if r["radius"] == OFFICIAL):
+        numbers = [f"{r[name]:.3f}" for name in ("implicit_cosine", "implicit_error", "share", "whole_cosine")]
+        lines.append("| " + " | ".join([str(r["batch"]), str(r["step"]), *numbers]) + " |")
+    return "\n".join(lines)
+
+
 def picture(rows) -> Figure:
     """Cosine and relative error over the steps: a line of plots for each size of batch, a curve for each radius."""
     sizes = list(dict.fromkeys(r["batch"] for r in rows))

@@ -1,31 +1,56 @@
-"""Writes the tables and pictures of docs/results.md from experiments/studies: `python -m experiments.results`.
+"""Writes the tables and pictures of the documentation from experiments/studies: `python -m experiments.results`.
 
-A study's record lies in studies/NAME.json; its table goes between two marks of the page, and a link to its picture,
+A study's record lies in studies/NAME.json; its tables go between two marks of a page, and a link to its picture,
 docs/results-NAME.png. Sentences around them are written by hand. Studies without a record leave a line that says so.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
 
 from experiments import collapse, combined, exactness, snas_constraint, truth
 from jaxnas import drawing
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "results.md"
-TABLES = {
-    "truth": lambda told: truth.table_of(told["records"]) + "\n\n" + truth.pairs_of(told["records"]),
-    "combined": lambda told: f"{truth.table_of(told['records'])}\n\n{truth.pairs_of(told['records'], combined.PAIRS)}",
-    "collapse": lambda told: collapse.table_of(told["records"]),
-    "exactness": lambda told: exactness.table(told["rows"]),
-    "snas_constraint": lambda told: snas_constraint.tables(told["rows"]),
-    "rows": lambda told: rows_table(told["rows"]),
-}
-PICTURES = {  # what they show, and how they are drawn
-    "truth": ("CIFAR-10 test accuracy of the cell behind each epoch", lambda told: truth.picture(told["records"])),
-    "combined": ("CIFAR-10 test accuracy of the cell behind each epoch", lambda told: truth.picture(told["records"])),
-    "collapse": ("Skips and largest eigenvalue by epoch", lambda told: collapse.picture(told["records"])),
-    "exactness": ("Cosine and relative error along a search", lambda told: exactness.picture(told["rows"])),
+PAGES = tuple(HERE.parent / "docs" / name for name in ("results.md", "exactness.md"))
+
+
+class Shown(NamedTuple):
+    """What a page shows of a study's record."""
+
+    tables: Callable[[dict[str, Any]], str]  # in Markdown
+    caption: str = ""
+    picture: Callable[[dict[str, Any]], Figure] | None = None
+
+
+def worth(pairs) -> Shown:
+    """Of a study of true accuracies: methods, pairs of methods, and epochs."""
+    tables = lambda told: f"{truth.table_of(told['records'])}\n\n{truth.pairs_of(told['records'], pairs)}"
+    return Shown(tables, "CIFAR-10 test accuracy of the cell behind each epoch", lambda t: truth.picture(t["records"]))
+
+
+def agreement(*tables) -> Shown:
+    """Of a study of the two second orders: these tables of its rows."""
+    told = lambda told: "\n\n".join(table(told["rows"]) for table in tables)
+    return Shown(told, "Cosine and relative error along a search", lambda told: exactness.picture(told["rows"]))
+
+
+STUDIES = {
+    "truth": worth(truth.PAIRS),
+    "combined": worth(combined.PAIRS),
+    "collapse": Shown(
+        lambda told: collapse.table_of(told["records"]),
+        "Skips and largest eigenvalue by epoch",
+        lambda told: collapse.picture(told["records"]),
+    ),
+    "exactness": agreement(exactness.table),
+    "exactness-digits": agreement(exactness.table, exactness.by_step),
+    "snas_constraint": Shown(lambda told: snas_constraint.tables(told["rows"])),
+    "rows": Shown(lambda told: rows_table(told["rows"])),
 }
 
 
@@ -46,22 +71,23 @@ def rows_table(rows) -> str:
 def filled(page: str, folder: Path) -> str:
     """The page with each table as its record gives it."""
 
-    def table(match: re.Match) -> str:
+    def shown(match: re.Match) -> str:
         name, record = match[1], folder / f"{match[1]}.json"
-        parts = [TABLES[name](json.loads(record.read_text()))] if record.exists() else ["*Not run yet.*"]
-        if record.exists() and name in PICTURES:
-            parts.append(f"![{PICTURES[name][0]}]({picture(name).name})")
+        parts = [STUDIES[name].tables(json.loads(record.read_text()))] if record.exists() else ["*Not run yet.*"]
+        if record.exists() and STUDIES[name].picture:
+            parts.append(f"![{STUDIES[name].caption}]({picture(name).name})")
         return "\n\n".join([f"<!-- table: {name} -->", *parts, "<!-- end -->"])
 
-    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, page, flags=re.S)
+    return re.sub(r"<!-- table: ([\w-]+) -->.*?<!-- end -->", shown, page, flags=re.S)
 
 
 def picture(name: str) -> Path:
-    return PAGE.parent / f"results-{name}.png"
+    return HERE.parent / "docs" / f"results-{name}.png"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(), HERE / "studies"))
+    for page in PAGES:
+        page.write_text(filled(page.read_text(), HERE / "studies"))
     for path in sorted((HERE / "studies").glob("*.json")):
-        if path.stem in PICTURES:
-            drawing.save(PICTURES[path.stem][1](json.loads(path.read_text())), picture(path.stem))
+        if draw := STUDIES[path.stem].picture:
+            drawing.save(draw(json.loads(path.read_text())), picture(path.stem))

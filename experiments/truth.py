@@ -128,9 +128,7 @@ def table_of(records: Sequence[Mapping[str, Any]], published: Mapping[str, str] 
     for name in dict.fromkeys(record["method"] for record in records):
         mine = [record for record in records if record["method"] == name]
         worth = [summary([record[d] for record in mine]) for d in DATASETS]
-        told = [
-            [f"{s.mean:.2f}{'' if s.deviation is None else f' ± {s.deviation:.2f}'}", f"{s.best:.2f}"] for s in worth
-        ]
+        told = [[spread(s), f"{s.best:.2f}"] for s in worth]
         told[0][1:1] = [between(worth[0].interval), published.get(name, "")]
         mean = lambda key, form, mine=mine: (
             "" if mine[0][key] is None else format(np.mean([record[key] for record in mine]), form)
@@ -245,6 +243,7 @@ def main(
     data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
     table: Annotated[Path | None, typer.Option(help="The table of NAS-Bench-201, docs/nas_bench_201.md.")] = None,
     rows: Annotated[str, typer.Option(help="Methods, with commas between.")] = ",".join(ROWS),
+    epochs: Annotated[int, typer.Option(help="Of each search.")] = 30,
     smoke: Annotated[bool, typer.Option("--smoke", help="Digits, three rows, two seeds, a made-up table.")] = False,
     out: Path = Path("runs/truth"),
 ) -> None:
@@ -252,7 +251,7 @@ def main(
     keep_compiled_programs()
     if smoke:
         rows = "random,darts-first-order,gdas"
-    study(searched, rows.split(","), dataset, data_dir, table, smoke=smoke, out=out)
+    study(searched, rows.split(","), dataset, data_dir, table, smoke=smoke, out=out, epochs=epochs)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def test_table_and_picture(exactness):
     assert len(lines) == 2 + 2 * len(exactness.RADII)
     # medians over the steps, of one size of batch
     assert lines[3] == "| 8 | 0.01 (official) | 3 | 0.160 (0.120 to 0.440) | 100.00 | 0.50 | 1.000 |"
+    assert exactness.by_step(rows).splitlines()[2] == "| 8 | 1 | 0.080 | 100.000 | 0.500 | 1.000 |"
     cosine, error = exactness.picture(rows).axes[2:]
     assert cosine.lines[1].get_ydata()[0] == 0.16
     assert len(cosine.lines) == len(error.lines) == len(exactness.RADII) and error.get_yscale() == "log"
