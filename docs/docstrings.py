@@ -34,4 +34,4 @@ class Docstrings(griffe.Extension):
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **kwargs) -> None:
         if not attr.docstring and (text := comment(attr)):
-            attr.docstring = griffe.Docstring(text[0].upper() + text[1:], parent=attr)
+            attr.docstring = griffe.Docstring(text, parent=attr)

@@ -153,7 +153,8 @@ def picture(rows) -> Figure:
     plots[0, 0].set_title("cosine to the exact implicit term", fontsize=10)
     plots[0, 0].set_ylim(-1.05, 1.05)
     plots[0, 1].set_title("relative error of the implicit term", fontsize=10)
-    plots[0, 1].legend(fontsize=7)
+    lines = plots[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.supxlabel("search step", fontsize=10)
     return figure
 

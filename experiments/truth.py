@@ -128,7 +128,7 @@ def table_of(records: Sequence[Mapping[str, Any]], published: Mapping[str, str] 
     for name in dict.fromkeys(record["method"] for record in records):
         mine = [record for record in records if record["method"] == name]
         worth = [summary([record[d] for record in mine]) for d in DATASETS]
-        told = [[spread(s), f"{s.best:.2f}"] for s in worth]
+        told = [[spread(s), f"{s.best:.1f}"] for s in worth]
         told[0][1:1] = [between(worth[0].interval), published.get(name, "")]
         mean = lambda key, form, mine=mine: (
             "" if mine[0][key] is None else format(np.mean([record[key] for record in mine]), form)
@@ -139,11 +139,11 @@ def table_of(records: Sequence[Mapping[str, Any]], published: Mapping[str, str] 
 
 
 def spread(s: Summary) -> str:
-    return f"{s.mean:.2f}" + ("" if s.deviation is None else f" ± {s.deviation:.2f}")
+    return f"{s.mean:.1f}" + ("" if s.deviation is None else f" ± {s.deviation:.1f}")
 
 
 def between(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
 
 
 def pairs_of(records: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]] = PAIRS) -> str:
@@ -154,7 +154,7 @@ def pairs_of(records: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, st
         gaps = [value - worth[1][seed] for seed, value in worth[0].items() if seed in worth[1]]
         if len(gaps) > 1:
             s = summary(gaps)
-            told = f"{s.mean:+.2f} ± {s.deviation:.2f} | {between(s.interval)} | {sum(gap > 0 for gap in gaps)}"
+            told = f"{s.mean:+.1f} ± {s.deviation:.1f} | {between(s.interval)} | {sum(gap > 0 for gap in gaps)}"
             lines.append(f"| {first} - {second} | {s.n} | {told} |")
     return "\n".join(lines)
 

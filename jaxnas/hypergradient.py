@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-Weights = Any  # a pytree of arrays, as are the next ones
-Alpha = Any
-Grads = Any
-Batch = Any
-OptState = Any
-Metrics = Any
+Weights = Any  # pytree of arrays
+Alpha = Any  # pytree of arrays
+Grads = Any  # of the weights, like them
+Batch = Any  # pytree of arrays, what a loss is a mean over
+OptState = Any  # of an optax transformation
+Metrics = Any  # pytree of scalars
 INNER, OUTER = 0, 1  # the level of a loss: weights are trained on the inner one, alpha on the outer one
 
 
@@ -68,13 +68,13 @@ class BilevelState(NamedTuple):
 
 
 Lookahead = Callable[[Weights, Grads, OptState], Weights]
-Indirect = Callable[[Problem, BilevelState, Batches, Grads, Grads], Alpha]  # (..., g, v) -> its part
+Indirect = Callable[[Problem, BilevelState, Batches, Grads, Grads], Alpha]  # (..., g, v) -> the second term
 
 
 class Hypergradient(NamedTuple):
     """Where to look, and how what is seen there depends on alpha through the weights."""
 
-    lookahead: Lookahead
+    lookahead: Lookahead  # (weights, g, state of the optimizer) -> w'
     indirect: Indirect  # g = grad_w L_inner(w, alpha), unused where the look-ahead stays
 
 
