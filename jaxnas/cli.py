@@ -90,7 +90,7 @@ def search(
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that everything works.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help=cli_help.SMOKE)] = False,
     live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from jaxnas import augmentation, folder, logs
 from jaxnas import data as data_sets
-from jaxnas.cli_help import TENSORBOARD, a_dataset, a_genotype, a_recipe
+from jaxnas.cli_help import SMOKE, TENSORBOARD, a_dataset, a_genotype, a_recipe
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
@@ -57,7 +57,7 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Only a few steps on 16 images: does it run at all?")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help=SMOKE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,

@@ -38,6 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
     "lookup": ("jaxnas lookup runs/a --table table.npz", "jaxnas lookup runs/a --table table.npz --json"),
     "tabular": ("jaxnas tabular --table table.npz --method random --method evolution --runs 100 --out tabular",),
 }
+SMOKE = "One epoch on 16 images, whatever --epochs, --batch and --fraction say: does it run at all?"
 TENSORBOARD = "Write each epoch there for TensorBoard too, a search its alpha as well; needs tensorboardX."
 EXIT_CODES = {
     0: "done",
