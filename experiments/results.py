@@ -29,7 +29,8 @@ class Shown(NamedTuple):
 
 def worth(pairs) -> Shown:
     """Of a study of true accuracies: methods, pairs of methods, and epochs."""
-    tables = lambda told: f"{truth.table_of(told['records'])}\n\n{truth.pairs_of(told['records'], pairs)}"
+    methods = lambda told: truth.table_of(told["records"], told["whole"])
+    tables = lambda told: f"{methods(told)}\n\n{truth.pairs_of(told['records'], pairs)}"
     return Shown(tables, "CIFAR-10 test accuracy of the cell behind each epoch", lambda t: truth.picture(t["records"]))
 
 

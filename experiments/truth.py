@@ -120,11 +120,26 @@ def measured(name: str, found: Sequence[Found], seconds: float, table: Table) ->
     ]
 
 
-def table_of(records: Sequence[Mapping[str, Any]], published: Mapping[str, str] = PUBLISHED) -> str:
-    """One line for each method, in Markdown: mean, sample deviation, and the best apart."""
+def whole_space(table: Table) -> dict[str, Any]:
+    """What a cell is worth that is drawn at random, each as likely as any: mean, deviation and best, in percent."""
+    worth = {d: 100 * table.values(d, "test", 200) for d in DATASETS}
+    told = {d: {"mean": float(x.mean()), "deviation": float(x.std()), "best": float(x.max())} for d, x in worth.items()}
+    return {"cells": len(table.ops), **told}
+
+
+def table_of(
+    records: Sequence[Mapping[str, Any]],
+    whole: Mapping[str, Any] | None = None,
+    published: Mapping[str, str] = PUBLISHED,
+) -> str:
+    """One line for the whole space and for each method, in Markdown: mean, sample deviation, and the best apart."""
     heads = ["method", "n", "cifar10 %", "95 % of the mean", "published", "best"]
     heads += [head for d in DATASETS[1:] for head in (f"{d} %", "best")] + ["skips of 6", "entropy", "seconds"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    if whole:
+        every = [[f"{x['mean']:.1f} ± {x['deviation']:.1f}", f"{x['best']:.1f}"] for x in (whole[d] for d in DATASETS)]
+        every[0][1:1] = ["", ""]
+        lines.append("| " + " | ".join(["every cell", f"{whole['cells']:,}", *chain(*every), "", "", ""]) + " |")
     for name in dict.fromkeys(record["method"] for record in records):
         mine = [record for record in records if record["method"] == name]
         worth = [summary([record[d] for record in mine]) for d in DATASETS]
@@ -216,7 +231,7 @@ def study(
       ValueError: without a table, or where `out` holds a study of other settings.
     """
     if smoke:
-        dataset, images, epochs, batch, channels, seeds = "digits", 16, 2, 8, 4, 2
+        dataset, images, epochs, batch, channels, seeds = "digits", 16, 3, 8, 4, 2
     elif table is None:
         raise ValueError("give the table of NAS-Bench-201 with --table; docs/nas_bench_201.md says how to make it.")
     out.mkdir(parents=True, exist_ok=True)
@@ -227,14 +242,16 @@ def study(
         raise ValueError(f"{kept} holds a study of {told['settings']}, not of {settings}: give another --out.")
     worth = made_up() if smoke or table is None else benchmark.read(table)
     path, records = reduced(dataset, data_dir, images, out), told["records"]
+    told["whole"] = whole_space(worth)
     for name in (row for row in rows if row not in {record["method"] for record in records}):
         began = time.perf_counter()
         found = searched(name, path, epochs, batch, channels, seeds)
         records += measured(name, found, time.perf_counter() - began, worth)
         write(kept, json.dumps(told, indent=1) + "\n")
         typer.echo(table_of(records).splitlines()[-1])
+    write(kept, json.dumps(told, indent=1) + "\n")
     drawing.save(picture(records), out / "truth.png")
-    typer.echo(table_of(records))
+    typer.echo(table_of(records, told["whole"]))
     return records
 
 
