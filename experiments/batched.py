@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 
 from jaxnas.epoch import batches_of, on_device, steps_per_epoch, stretch
 from jaxnas.planning import Plan, carry_out
@@ -22,6 +23,8 @@ from jaxnas.search import bind
 from jaxnas.seeds import mapped, over_seeds, seed
 from jaxnas.spaces.genotype import Genotype, from_json
 from jaxnas.strategies.penalty import mean_entropy
+
+following = partial(track, console=Console(stderr=True))  # (things, what they are): shows how far they are
 
 
 class Found(NamedTuple):
@@ -49,7 +52,7 @@ def together(planned: Plan, seeds: int) -> list[Found]:
 
     run_all = jax.jit(lambda images, *rest: mapped(partial(epoch, images))(*rest), donate_argnums=1)
     states, found = jax.jit(many.init)(keys), []
-    for number in range(stage.epochs):
+    for number in following(range(stage.epochs), "epochs, all seeds at once"):
         states, _, bad = run_all(images, states, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
         if (np.asarray(bad) >= 0).any():
             raise ArithmeticError(f"a loss is not a number: first bad steps of the seeds {bad.tolist()}, -1 is none.")
@@ -73,7 +76,7 @@ def answered(planned: Plan, search, images, state, key) -> Genotype:
 def alone(plans: Sequence[Plan]) -> list[Found]:
     """One plan for each seed, each as the command line runs it."""
     found = []
-    for planned in plans:
+    for planned in following(plans, "seeds"):
         with tempfile.TemporaryDirectory() as folder:
             result = carry_out(planned, run, out=Path(folder), resume=False, console=Console(quiet=True))
         after = [from_json(json.dumps(record["genotype"])) for record in result.records]
