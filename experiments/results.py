@@ -31,7 +31,8 @@ def worth(pairs) -> Shown:
     """Of a study of true accuracies: methods, pairs of methods, and epochs."""
     methods = lambda told: truth.table_of(told["records"], told["whole"])
     tables = lambda told: f"{methods(told)}\n\n{truth.pairs_of(told['records'], pairs)}"
-    return Shown(tables, "CIFAR-10 test accuracy of the cell behind each epoch", lambda t: truth.picture(t["records"]))
+    draw = lambda told: truth.picture(told["records"], told["whole"])
+    return Shown(tables, "CIFAR-10 test accuracy of the cell behind each epoch", draw)
 
 
 def agreement(*tables) -> Shown:

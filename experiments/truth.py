@@ -174,13 +174,13 @@ def pairs_of(records: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, st
     return "\n".join(lines)
 
 
-def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
+def picture(records: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> Figure:
     """For each method the true accuracy of the cell behind each epoch: seeds thin, their mean thick."""
     names = [n for n in dict.fromkeys(r["method"] for r in records) if n not in UNMOVED]
-    random = [r["cifar10"] for r in records if r["method"] == "random"]
-    across = min(5, len(names))
-    figure = Figure(figsize=(2.6 * across, 2.3 * -(-len(names) // across)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(-(-len(names) // across), across, sharey=True, sharex=True, squeeze=False))
+    lines = -(-len(names) // 5)
+    across = -(-len(names) // lines)
+    figure = Figure(figsize=(2.6 * across, 2.3 * lines), layout="constrained")
+    axes = figure.subplots(lines, across, sharey=True, sharex=True, squeeze=False)
     for place, name in zip(axes.flat, names, strict=False):
         curves = [r["cifar10_by_epoch"][:-1] for r in records if r["method"] == name]
         for curve in curves:
@@ -188,13 +188,12 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
         longest = max(map(len, curves))
         padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
         place.plot(range(1, 1 + longest), np.nanmean(padded, 0), color="#1c4a7c", linewidth=2)
-        if random:
-            place.axhline(np.mean(random), color="#b5541c", linestyle="--", linewidth=1)
+        place.axhline(whole["cifar10"]["mean"], color="#b5541c", linestyle="--", linewidth=1)
         place.set_title(name, fontsize=9)
         place.tick_params(labelbottom=True)
     for place in axes.flat[len(names) :]:
         place.set_axis_off()
-    figure.supxlabel("epoch of the search; thick: mean over seeds, dashed: mean of random cells", fontsize=9)
+    figure.supxlabel("epoch of the search; thick: mean over seeds, dashed: mean of all cells", fontsize=9)
     figure.supylabel("CIFAR-10 test accuracy of its cell, %", fontsize=9)
     return figure
 
@@ -250,7 +249,7 @@ def study(
         write(kept, json.dumps(told, indent=1) + "\n")
         typer.echo(table_of(records).splitlines()[-1])
     write(kept, json.dumps(told, indent=1) + "\n")
-    drawing.save(picture(records), out / "truth.png")
+    drawing.save(picture(records, told["whole"]), out / "truth.png")
     typer.echo(table_of(records, told["whole"]))
     return records
 
