@@ -170,7 +170,8 @@ def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradie
 
         indirect = -xi [grad_alpha L_inner(w + R v, alpha) - grad_alpha L_inner(w - R v, alpha)] / 2R,  R = radius/|v|
 
-    At the official size it is mostly noise: ReLU and max-pool kinks lie between w + R v and w - R v. Prefer `unrolled`.
+    At the official size its error is longer than the term itself: ReLU and max-pool kinks lie between w + R v and
+    w - R v. `unrolled` has no such error.
 
     Args:
       lookahead: `through(tx)` for a plain step -xi g; xi is read off it. It must be linear in g with one factor for
