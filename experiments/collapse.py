@@ -105,7 +105,7 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> str:
 def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
     """Skips above, eigenvalues below; one column for each space, one line for each search, darker with more decay."""
     spaces, decays = (list(dict.fromkeys(r[name] for r in records)) for name in ("space", "decay"))
-    figure = Figure(figsize=(2.8 * len(spaces) + 1, 4.6), layout="constrained")
+    figure = Figure(figsize=(2.8 * len(spaces) + 1.6, 4.6), layout="constrained")
     axes = figure.subplots(2, len(spaces), sharex=True, sharey="row", squeeze=False)
     shades = {decay: str(0.75 - 0.75 * i / max(1, len(decays) - 1)) for i, decay in enumerate(decays)}
     for record in records:
@@ -116,10 +116,9 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
     for i, space in enumerate(spaces):
         axes[0, i].set_title(space, fontsize=10)
         axes[1, i].set_xlabel("epoch")
-        axes[1, i].set_yscale("symlog", linthresh=1e-3)
     axes[0, 0].set_ylabel("skips in the normal cell, of 8")
     axes[1, 0].set_ylabel("largest eigenvalue")
-    axes[0, -1].legend(title="decay", fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), title="decay", loc="outside right upper", fontsize=8)
     return figure
 
 
