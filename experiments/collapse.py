@@ -46,7 +46,7 @@ from jaxnas.stages import Stage
 from jaxnas.strategies.algorithms import r_darts_l2
 
 DECAYS = (3e-4, 9e-4, 27e-4, 81e-4)
-PRODUCTS = 16  # of a Hessian and a direction, for each eigenvalue: all 56 to 84 cost more than the search itself
+PRODUCTS = 16  # of the Hessian with a direction, for each eigenvalue; the whole Hessian takes one for each alpha
 SIZE = {"batch": 50, "channels": 8, "depth": 5}
 
 
