@@ -2,7 +2,7 @@
 
 All rows on the same space, images and batch, each compiled, then its steps timed, round after round in turn; in the
 middle of the search, where no row rests any more. A row that is impossible at this size is left out, with the reason on
-record. The peer, DARTS in PyTorch, takes part where it is installed.
+record. The peer, DARTS in PyTorch, takes part where it is installed; its memory is measured in a process of its own.
 """
 
 import json
@@ -21,7 +21,8 @@ from benchmarks.build import LENGTH, build
 from benchmarks.case import Case
 from benchmarks.machine import machine
 from benchmarks.measure import compile_step, first_state, record, stepper, summary
-from benchmarks.peers import interleave, reason_against, settings
+from benchmarks.peers import alone, interleave, reason_against, settings
+from benchmarks.show import memory
 from jaxnas.folder import write
 from jaxnas.names import STRATEGIES
 from jaxnas.record import environment
@@ -50,11 +51,17 @@ def all_ready(names: Iterable[str], case: Case, console: Console):
     return turns, found, left_out
 
 
-def peer(case: Case):
-    """The next step of the peer, in its memory format channels last."""
-    from benchmarks.peer_run import contender
+def peers_ready(case: Case):
+    """The same for both orders of DARTS in PyTorch, in its memory format channels last."""
+    turns, found = {}, {}
+    for row in (case._replace(strategy=name) for name in ("darts-first-order", "darts")):
+        if reason_against(row) is None:
+            from benchmarks.peer_run import contender
 
-    return contender(case, settings(case, True, "", "default"))[0].step
+            options = settings(row, True, "", "default")
+            found[f"PyTorch, {row.strategy}"] = {"options": options, "alone": alone(row, options)}
+            turns[f"PyTorch, {row.strategy}"] = contender(row, options)[0].step
+    return turns, found
 
 
 def main(
@@ -64,38 +71,48 @@ def main(
     batch: int = 16,
     image: int = 32,
     steps: Annotated[int, typer.Option(help="Steps that are timed, of each.")] = 5,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two rows, a tiny step; the sizes above are passed over.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("runs/rows.json"),
 ) -> None:
     """Seconds and bytes of a step of every row."""
     jax.config.update("jax_enable_compilation_cache", False)  # seconds of compilation are measured
+    if smoke:
+        rows, channels, depth, batch, image, steps = "darts-first-order,gdas", 2, 3, 2, 8, 1
+    out.parent.mkdir(parents=True, exist_ok=True)
     case = Case(channels=channels, depth=depth, batch=batch, image=image)
-    console = Console()
-    turns, found, left_out = all_ready(rows.split(",") if rows else STRATEGIES, case, console)
-    for order in ("darts-first-order", "darts"):
-        if reason_against(case._replace(strategy=order)) is None:
-            turns[f"PyTorch, {order}"] = peer(case._replace(strategy=order))
+    result = measure(rows.split(",") if rows else STRATEGIES, case, steps)
+    write(out, json.dumps(result, indent=1) + "\n")
+    Console().print(table(result["rows"]))
+
+
+def measure(names: Iterable[str], case: Case, steps: int) -> dict[str, Any]:
+    """The record: machine, settings, and by row what is known of its program and its seconds."""
+    turns, found, left_out = all_ready(names, case, Console())
+    peers, beside = peers_ready(case)
+    turns, found = {**turns, **peers}, {**found, **beside}
     for step in turns.values():
         step()
     seconds = interleave(turns, steps)
-    told = {name: {**found.get(name, {}), **summary(s, batch)._asdict()} for name, s in seconds.items()}
-    result = {
+    return {
         "settings": case._asdict(),
         **environment(),
         "cores": os.cpu_count(),
         "machine_speed": machine()._asdict(),
         "left_out": left_out,
+        "rows": {name: {**found[name], **summary(s, case.batch)._asdict()} for name, s in seconds.items()},
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, json.dumps({**result, "rows": told}, indent=1) + "\n")
-    console.print(table(told))
 
 
 def table(rows: dict[str, Any]) -> Table:
     """One line for each row."""
-    shown = Table("row", "step, seconds", "temporaries, MB", "StableHLO lines", "trace + lower + compile, seconds")
+    shown = Table(
+        "row", "step, seconds", "state and temporaries, MB", "StableHLO lines", "trace + lower + compile, seconds"
+    )
     for name, one in rows.items():
         parts = [f"{one[part + '_seconds']:.1f}" for part in ("trace", "lower", "compile") if part + "_seconds" in one]
-        mega = f"{one['temporary_bytes'] / 1e6:.0f}" if "temporary_bytes" in one else ""
+        mega = f"{sum(memory(one).values()) / 1e6:.0f}"
         lines = f"{one['stablehlo_lines']:,}" if "stablehlo_lines" in one else ""
         shown.add_row(name, f"{one['step_seconds']:.3g}", mega, lines, " + ".join(parts))
     return shown

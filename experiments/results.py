@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from benchmarks import show
 from experiments import collapse, combined, exactness, snas_constraint, truth
 from jaxnas import drawing
 
@@ -52,21 +53,23 @@ STUDIES = {
     "exactness": agreement(exactness.table),
     "exactness-digits": agreement(exactness.table, exactness.by_step),
     "snas_constraint": Shown(lambda told: snas_constraint.tables(told["rows"])),
-    "rows": Shown(lambda told: rows_table(told["rows"])),
+    "rows": Shown(lambda told: rows_table(told)),
 }
 
 
-def rows_table(rows) -> str:
-    """Seconds and bytes of a step of every row, and of the peer, in Markdown."""
-    lines = ["| row | step, seconds | over DARTS, first order | temporaries, MB | compiling, seconds |"]
-    lines.append("|" + " --- |" * 5)
+def rows_table(told) -> str:
+    """Seconds and bytes of every row, and of the peer, in Markdown."""
+    rows, epochs = told["rows"], 50 * (25_000 // told["settings"]["batch"])
+    heads = "row", "step, seconds", "over DARTS, first order", "50 epochs, hours", "memory, MB", "compiling, seconds"
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     first = rows["darts-first-order"]["step_seconds"]
     for name, one in rows.items():
-        mega = f"{one['temporary_bytes'] / 1e6:.0f}" if "temporary_bytes" in one else ""
+        mega = f"{sum(show.memory(one).values()) / 1e6:,.0f}"
         parts = [one[f"{part}_seconds"] for part in ("trace", "lower", "compile") if f"{part}_seconds" in one]
         compiling = f"{sum(parts):.0f}" if parts else ""
         seconds = one["step_seconds"]
-        lines.append(f"| {name} | {seconds:.2f} | {seconds / first:.2f} | {mega} | {compiling} |")
+        hours = f"{seconds * epochs / 3600:.0f}"
+        lines.append(f"| {name} | {seconds:.2f} | {seconds / first:.2f} | {hours} | {mega} | {compiling} |")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import python
 
 from jaxnas.planning import plan
 from jaxnas.strategies.algorithms import AGGRESSIVE, MILD, MODERATE
@@ -96,6 +97,17 @@ def test_hypergradients_are_compared_along_a_search(tmp_path):
     told = json.loads((tmp_path / "exactness.json").read_text())
     assert [(r["step"], r["radius"]) for r in told["rows"]] == [(t, r) for t in (0, 1) for r in exactness.RADII]
     assert all(abs(r["implicit_cosine"]) <= 1.0001 and r["implicit_error"] > 0 for r in told["rows"])
+
+
+def test_rows_are_measured_side_by_side(tmp_path):
+    """In a process of its own, since it keeps no compiled programs."""
+    out = tmp_path / "new" / "rows.json"
+    done = python("-m", "benchmarks.rows", "--smoke", "--out", out, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(out.read_text())
+    assert list(told["rows"])[:2] == ["darts-first-order", "gdas"] and told["settings"]["channels"] == 2
+    lines = results.rows_table(told).splitlines()
+    assert lines[2].startswith("| darts-first-order | ") and lines[2].split(" | ")[2] == "1.00"
 
 
 @pytest.mark.parametrize("page", results.PAGES, ids=lambda page: page.stem)
