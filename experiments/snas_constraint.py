@@ -9,6 +9,7 @@ compiled once for all.
     python experiments/snas_constraint.py                                       # digits; minutes; sizes fall, no more
     python experiments/snas_constraint.py --dataset cifar10 --data-dir DIR --channels 16 --layers 8 --batch 64 \
         --steps 117300 --alpha-rate 3e-4 --seeds 3                              # the official search, 150 epochs, each
+    python experiments/snas_constraint.py --smoke                               # two steps of two searches
 
 Only the second is a fit: lambdas depend on width, depth and length of the search, and one seed says little.
 Writes snas_constraint.json into --out, and prints two tables in Markdown.
@@ -100,10 +101,13 @@ def main(
     alpha_rate: Annotated[float, typer.Option(help="Of Adam; the official 3e-4 is made for 117,300 steps.")] = 3e-2,
     seeds: int = 1,
     lambdas: Annotated[str, typer.Option(help="Weights of the resource term, with commas between.")] = LAMBDAS,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Digits, two weights, two steps of batch 2.")] = False,
     out: Path = Path("runs/snas_constraint"),
 ) -> None:
     """Sizes of the networks that SNAS finds, by the weight of its resource term."""
     keep_compiled_programs()
+    if smoke:
+        dataset, channels, layers, batch, steps, seeds, lambdas = "digits", 2, 3, 2, 2, 1, "0,1e-3"
     sizes = {"channels": channels, "layers": layers, "batch": batch, "steps": steps, "alpha_rate": alpha_rate}
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []

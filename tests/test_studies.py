@@ -55,6 +55,13 @@ def test_composed_rows_search(tmp_path):
     assert all(len(record["cells"]) == 4 and record["entropy"] > 0 for record in records)
 
 
+def test_sizes_are_found_by_weight(tmp_path):
+    snas_constraint.main(smoke=True, out=tmp_path, data_dir=None, alpha_rate=3e-2)
+    told = json.loads((tmp_path / "snas_constraint.json").read_text())
+    assert [row["lambda"] for row in told["rows"]] == [0, 1e-3] and told["steps"] == 2
+    assert all(1e6 < row["parameters"] < 1e7 for row in told["rows"])
+
+
 @pytest.mark.slow
 def test_composed_stages_search(tmp_path):
     rows = ["pc-darts x gdas x p-darts"]
