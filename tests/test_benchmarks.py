@@ -3,15 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import python
-from rich.console import Console
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import rows, show
+from benchmarks import rows, show, side_by_side
 from benchmarks.case import Case
 from benchmarks.child import ROOT
 from benchmarks.memory import working
@@ -95,12 +93,20 @@ def test_a_row_that_is_impossible_is_left_out(monkeypatch):
     """With its reason; the others take part."""
 
     def ready(case):
-        if case.strategy == "pc-darts-imagenet":
+        if case.strategy == "dr-nas":
             raise ValueError("choose a divisor of 16")
-        return SimpleNamespace(compile_seconds=3.0), f"steps of {case.strategy}"
+        return f"steps of {case.strategy}", {"compile_seconds": 3.0}
 
-    monkeypatch.setattr(rows, "ready", ready)
-    monkeypatch.setattr(rows, "record", lambda compiled: {"compile_seconds": compiled.compile_seconds})
-    turns, found, left_out = rows.all_ready(("gdas", "pc-darts-imagenet", "darts"), Case(), Console(quiet=True))
+    monkeypatch.setattr(side_by_side, "ready", ready)
+    turns, found, left_out = side_by_side.all_ready(("gdas", "dr-nas", "darts", "PyTorch gdas"), Case())
     assert turns == {"gdas": "steps of gdas", "darts": "steps of darts"} and found["darts"] == {"compile_seconds": 3.0}
-    assert left_out == {"pc-darts-imagenet": "choose a divisor of 16"}
+    assert left_out["dr-nas"] == "choose a divisor of 16" and "not gdas on darts" in left_out["PyTorch gdas"]
+
+
+def test_every_row_is_measured_once_and_beside_the_base():
+    names = ["a", rows.BASE, *"bcdefgh"]
+    first, second = rows.groups(names)
+    assert first == [rows.BASE, *"abcdef"] and second == [rows.BASE, *"gh"]
+    assert list(rows.groups([rows.BASE])) == [[rows.BASE]]
+    told = rows.beside_base({rows.BASE: {"all_seconds": [1.0, 4.0, 2.0]}, "a": {"all_seconds": [2.0, 4.0, 9.0]}})
+    assert told["a"]["over_base"] == 2.0 and told[rows.BASE]["over_base"] == 1.0

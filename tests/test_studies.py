@@ -107,7 +107,6 @@ def test_hypergradients_are_compared_along_a_search(tmp_path):
 
 
 def test_rows_are_measured_side_by_side(tmp_path):
-    """In a process of its own, since it keeps no compiled programs."""
     out = tmp_path / "new" / "rows.json"
     done = python("-m", "benchmarks.rows", "--smoke", "--out", out, cwd=ROOT)
     assert done.returncode == 0, done.stderr
