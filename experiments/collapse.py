@@ -28,12 +28,13 @@ import typer
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from experiments.truth import reduced
+from experiments.truth import between, reduced
 from jaxnas import data as data_sets
 from jaxnas import drawing
 from jaxnas.cli import keep_compiled_programs
 from jaxnas.evaluation import recipes
 from jaxnas.evaluation.diagnostics import Watch, estimated_spectrum
+from jaxnas.evaluation.statistics import summary
 from jaxnas.evaluation.stopping import sharp_rise
 from jaxnas.folder import write
 from jaxnas.names import SPACES
@@ -47,6 +48,7 @@ from jaxnas.strategies.algorithms import r_darts_l2
 
 DECAYS = (3e-4, 9e-4, 27e-4, 81e-4)
 PRODUCTS = 16  # of the Hessian with a direction, for each eigenvalue; the whole Hessian takes one for each alpha
+ENOUGH = 8  # values for an interval
 SIZE = {"batch": 50, "channels": 8, "depth": 5}
 
 
@@ -60,8 +62,10 @@ def search(space: str, decay: float, seed: int, images: Path, epochs: int, out: 
     return carry_out(decays, run, out=out, resume=(out / "config.json").exists(), console=Console(quiet=True)).records
 
 
-def retrained(genotype: Genotype, space: str, images: Path, seed: int, epochs: int, out: Path) -> float:
-    """Test accuracy in percent of a cell's network, trained from scratch on the same images."""
+def retrained(genotype: Genotype, space: str, images: Path, seed: int, epochs: int, out: Path) -> float | None:
+    """Test accuracy in percent of a cell's network, trained from scratch on the same images; none with noise in it."""
+    if genotype.count("noise"):
+        return None
     whole = data_sets.load(str(images))
     network = SPACES[space].network(8, 5, whole.classes, image=whole.train.image.shape[1:])
     recipe = recipes.fitted(recipes.small(epochs, 50), whole)
@@ -95,11 +99,36 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> str:
         "|" + " --- |" * 10,
     ]
     for r in records:
-        values, worth = list(r["curvature"].values()), {k: f"{v:.2f}" for k, v in r["retrained"].items()}
+        values, worth = list(r["curvature"].values()), {k: told_percent(v) for k, v in r["retrained"].items()}
         stopped = [str(r["stopped_at"] or ""), worth.get("last", ""), worth.get("stopped", "")]
         numbers = [r["skips"][-1], f"{max(values):.3g}", f"{values[-1]:.3g}", f"{100 * r['valid_accuracy'][-1]:.1f}"]
         lines.append("| " + " | ".join(map(str, [r["space"], f"{r['decay']:g}", r["seed"], *numbers, *stopped])) + " |")
     return "\n".join(lines)
+
+
+def told_percent(value: float | None) -> str:
+    return "has noise" if value is None else f"{value:.2f}"
+
+
+def stopping_of(records: Sequence[Mapping[str, Any]]) -> str:
+    """What DARTS-ES changes in the searches that it would have stopped: its cell's accuracy less that of the last."""
+    heads = "space", "searches", "stopped", "its cell better in", "points, test", "95 % of the mean"
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
+    for name in [*dict.fromkeys(record["space"] for record in records), "all"]:
+        mine = [record for record in records if name in (record["space"], "all")]
+        pairs = [(r["retrained"]["stopped"], r["retrained"]["last"]) for r in mine if r["stopped_at"]]
+        gaps = [cell - last for cell, last in pairs if None not in (cell, last)]
+        told = [name, len(mine), len(pairs), sum(gap > 0 for gap in gaps), *apart(gaps)]
+        lines.append(f"| {' | '.join(map(str, told))} |")
+    return "\n".join(lines)
+
+
+def apart(gaps: Sequence[float]) -> tuple[str, str]:
+    """Mean and deviation, and the interval of the mean where there are enough values for one."""
+    if len(gaps) < 2:
+        return "".join(f"{gap:+.2f}" for gap in gaps), ""
+    s = summary(gaps)
+    return f"{s.mean:+.2f} ± {s.deviation:.2f}", between(s.interval) if s.n >= ENOUGH else ""
 
 
 def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
@@ -116,7 +145,7 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
     for i, space in enumerate(spaces):
         axes[0, i].set_title(space, fontsize=10)
         axes[1, i].set_xlabel("epoch")
-    axes[0, 0].set_ylabel("skips in the normal cell, of 8")
+    axes[0, 0].set_ylabel("skips of 8, normal cell")
     axes[1, 0].set_ylabel("largest eigenvalue")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), title="decay", loc="outside right upper", fontsize=8)
     return figure
@@ -157,7 +186,7 @@ def main(
         write(kept, json.dumps(study, indent=1) + "\n")
         typer.echo(table_of(records).splitlines()[-1])
     drawing.save(picture(records), out / "collapse.png")
-    typer.echo(table_of(records))
+    typer.echo(f"{table_of(records)}\n\n{stopping_of(records)}")
 
 
 if __name__ == "__main__":

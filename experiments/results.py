@@ -46,7 +46,7 @@ STUDIES = {
     "truth": worth(truth.PAIRS),
     "combined": worth(combined.PAIRS),
     "collapse": Shown(
-        lambda told: collapse.table_of(told["records"]),
+        lambda told: f"{collapse.table_of(told['records'])}\n\n{collapse.stopping_of(told['records'])}",
         "Skips and largest eigenvalue by epoch",
         lambda told: collapse.picture(told["records"]),
     ),

@@ -205,7 +205,9 @@ def picture(records: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> F
         place.tick_params(labelbottom=True)
     for place in axes.flat[len(names) :]:
         place.set_axis_off()
-    figure.supxlabel("epoch of the search; thick: mean over seeds while all search, dashed: mean of all cells", fontsize=9)
+    figure.supxlabel(
+        "epoch of the search; thick: mean over seeds while all search, dashed: mean of all cells", fontsize=9
+    )
     figure.supylabel("CIFAR-10 test accuracy of its cell, %", fontsize=9)
     return figure
 

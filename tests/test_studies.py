@@ -87,6 +87,11 @@ def test_a_collapse_is_told():
     assert collapse.told(calm)["stopped_at"] is None
     row = {"space": "s2", "decay": 3e-4, "seed": 0, **told, "retrained": {"last": 40.0, "stopped": 45.0}}
     assert collapse.table_of([row]).splitlines()[-1].startswith("| s2 | 0.0003 | 0 | 4 | 0.3 | 0.3 | 50.0 |")
+    other = {**row, "space": "s3", "stopped_at": None, "retrained": {"last": 50.0}}
+    lines = collapse.stopping_of([row, {**row, "retrained": {"last": 40.0, "stopped": 39.0}}, other]).splitlines()
+    assert lines[2].startswith("| s2 | 2 | 2 | 1 | +2.00 ± 4.24 |") and lines[3] == "| s3 | 1 | 0 | 0 |  |  |"
+    assert lines[4] == "| all | 3 | 2 | 1 | +2.00 ± 4.24 |  |"
+    assert "| has noise |" in collapse.table_of([{**row, "retrained": {"last": None}}])
     skips, curvature = collapse.picture([row]).axes
     assert skips.lines[0].get_ydata()[-1] == 4 and curvature.lines[0].get_ydata()[-1] == 0.3
 
