@@ -1,8 +1,9 @@
 """What a step of every row costs on this machine, in one run: `python -m benchmarks.rows`.
 
 All rows on the same space, images and batch, a few in each process beside first-order DARTS, in turn with it: what
-compares rows is their ratio to it. PyTorch's DARTS takes part where it is installed. What is measured is on disk before
-the next process begins.
+compares rows is their ratio to it. A row that is unknown or impossible at this size is left out, with the reason on
+record. PyTorch's DARTS takes part where it is installed. What is measured is on disk before the next process
+begins.
 """
 
 import json

@@ -120,13 +120,13 @@ def stopping_of(records: Sequence[Mapping[str, Any]]) -> str:
         mine = [record for record in records if name in (record["space"], "all")]
         pairs = [(r["retrained"]["stopped"], r["retrained"]["last"]) for r in mine if r["stopped_at"]]
         gaps = [cell - last for cell, last in pairs if None not in (cell, last)]
-        told = [name, len(mine), len(pairs), sum(gap > 0 for gap in gaps), *apart(gaps)]
+        told = [name, len(mine), len(pairs), sum(gap > 0 for gap in gaps), *mean_gap(gaps)]
         lines.append(f"| {' | '.join(map(str, told))} |")
     return "\n".join(lines)
 
 
-def apart(gaps: Sequence[float]) -> tuple[str, str]:
-    """Mean and deviation, and the interval of the mean where there are enough values for one."""
+def mean_gap(gaps: Sequence[float]) -> tuple[str, str]:
+    """Mean and deviation of differences in points, and the interval of the mean from `ENOUGH` values on; as text."""
     if len(gaps) < 2:
         return "".join(f"{gap:+.2f}" for gap in gaps), ""
     s = summary(gaps)
