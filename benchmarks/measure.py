@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from benchmarks import memory
+from jaxnas.epoch import compile_init
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.hypergradient import Batches
-from jaxnas.runner import QUICK
 from jaxnas.search import Search, SearchState
 from jaxnas.seeds import Axis, Searches, mapped, over_seeds, vmapped
 from jaxnas.spaces.space import Space
@@ -99,7 +99,7 @@ def work(space: Space, batch: int, passes: int | None) -> dict[str, int | None]:
 
 def first_state(search: Search | Searches, key: Array) -> SearchState:
     """The state before the first step, by a program that is compiled fast."""
-    return jax.jit(search.init).lower(key).compile(compiler_options=QUICK)(key)
+    return compile_init(search.init, key)(key)
 
 
 def stepper(compiled: Compiled, state: SearchState, batches: Batches) -> Callable[[], Any]:

@@ -39,13 +39,15 @@ def first_step(case: Case, spawned: float) -> dict[str, Any]:
     import jax
 
     from benchmarks.build import build
-    from benchmarks.measure import compile_step, first_state, stepper, timed
+    from benchmarks.measure import compile_step, stepper, timed
+    from jaxnas.epoch import compile_init
 
     imported = time.time() - spawned
     built, build_seconds = timed(lambda: build(case))
     key = jax.random.key(case.seed)
+    draw = compile_init(built.search.init, key)  # beside the step, as a run does
     compiled = compile_step(built.search, built.batches, key)
-    state, init_seconds = timed(lambda: jax.block_until_ready(first_state(built.search, key)))
+    state, init_seconds = timed(lambda: jax.block_until_ready(draw(key)))
     _, step_seconds = timed(stepper(compiled, state, built.batches))
     return {
         "import_seconds": imported,

@@ -1,10 +1,11 @@
-"""A whole epoch as one compiled program: data on the device, steps in a loop, no host in between.
+"""A whole epoch as one compiled program: data on the device, steps in a loop, no host in between; and its first state.
 
 Where in the river: around the step. Knows a `Search` and arrays of images; no files, no progress bars.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -20,6 +21,8 @@ from jaxnas.search import Search, SearchState
 
 State = TypeVar("State")  # of a search, or of a retraining
 PACE = 2.0  # seconds between two looks of the host at a running epoch
+# weights are drawn once: compile that fast, not to fast code
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 class Diverged(ArithmeticError):
@@ -75,6 +78,23 @@ def compile_epoch(
     key = jax.eval_shape(lambda: jax.random.key(0))
     compiled = placement.compile(run, state, data, key, number, number)
     return Program(compiled, steps_per_epoch(sizes[0], batch), time.perf_counter() - began, memory_of(compiled))
+
+
+def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array], State]:
+    """Begins to compile what draws a first state, on a thread of its own; the call that is returned waits for it.
+
+    Weights are hundreds of small draws, each written out, so this takes a third as long as the step: a caller compiles
+    that meanwhile.
+
+    Args:
+      init: key -> state.
+      key: of the shape that the call will get.
+    """
+    lowered = jax.jit(init).lower(key)  # not on the thread: Python is busy here, XLA is there
+    pool = ThreadPoolExecutor(1)
+    program = pool.submit(lowered.compile, QUICK)
+    pool.shutdown(wait=False)
+    return lambda key: program.result()(key)
 
 
 def batches_of(

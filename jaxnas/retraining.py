@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports
 from jaxnas.data import Batch, Dataset, Split, whole
-from jaxnas.epoch import Diverged, Program, run_epoch
+from jaxnas.epoch import Diverged, Program, compile_init, run_epoch
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.export import flatten
 from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
@@ -26,7 +26,7 @@ from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile
 from jaxnas.folder import Record
 from jaxnas.parallel import Placement, one
 from jaxnas.record import environment, peak_memory
-from jaxnas.runner import QUICK, Observe
+from jaxnas.runner import Observe
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
 from jaxnas.spaces.space import Space
@@ -121,11 +121,12 @@ def fit(
         started = time.perf_counter()
         every = -(-len(parts.train.label) // recipe.batch)
         training = bind(net, recipe, every, augment=augment(recipe, stats), axis_name=placement.axis_name)
+        start = _start(training, out, records, key)
         images = placement.images(Batch(*parts.train))
         program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))
         measure = lambda part: compile_test(net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1])))
         test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
-        state = placement.spread(_start(training, out, records, key))
+        state = placement.spread(start())
         seconds["compile"] = time.perf_counter() - started
     job = _Job(
         out, console, recipe, training, program, valid, images, kept, observe, placement, jax.random.fold_in(key, 1)
@@ -163,11 +164,13 @@ def _config(genotype: Genotype, space: Space, recipe: Recipe, parts: Split, stat
     return config | {"split": parts.digest}
 
 
-def _start(training: Training, out: Path, records: list[Record], key: Array) -> TrainState:
-    """The state to start from: drawn, or as it was saved."""
+def _start(training: Training, out: Path, records: list[Record], key: Array) -> Callable[[], TrainState]:
+    """What gives the state to start from: drawn, by a program that is compiled meanwhile, or as it was saved."""
     if records:
-        return checkpoint.restore(out / "checkpoints", records[-1]["epoch"], jax.eval_shape(training.init, key))
-    return jax.jit(training.init).lower(key).compile(compiler_options=QUICK)(jax.random.fold_in(key, 0))
+        like = jax.eval_shape(training.init, key)
+        return lambda: checkpoint.restore(out / "checkpoints", records[-1]["epoch"], like)
+    draw = compile_init(training.init, key)
+    return lambda: draw(jax.random.fold_in(key, 0))
 
 
 def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[str, float]) -> TrainState:

@@ -17,7 +17,7 @@ from rich.console import Console
 from jaxnas import checkpoint, folder, interruption, memory, parallel, progress, recovery
 from jaxnas.agreement import check_copies
 from jaxnas.data import Split
-from jaxnas.epoch import Diverged, Program, compile_epoch, compile_measure, on_device, run_epoch
+from jaxnas.epoch import Diverged, Program, compile_epoch, compile_init, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
@@ -30,9 +30,6 @@ from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
-
-# weights are drawn once: compile that fast, not to fast code
-QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,6 +189,7 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)
         if mine and mine[-1]["stage_ended"]:
             return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
+        draw = None if mine else compile_init(search.init, job.key)
         mapped = bind(search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
         program = compile_epoch(mapped, job.data, job.batch, job.placement, sizes)
@@ -200,11 +198,10 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
             found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
             compiled = _Compiled(program, *found)
         start = unfinished(job.out, job.console, epochs, program.steps, like)
-        if start is None and mine:
-            start = checkpoint.restore(job.out / "checkpoints", epochs, like)
+        if start is None and draw:
+            start = draw(jax.random.fold_in(job.key, index))
         elif start is None:
-            init = jax.jit(search.init).lower(job.key).compile(compiler_options=QUICK)
-            start = init(jax.random.fold_in(job.key, index))
+            start = checkpoint.restore(job.out / "checkpoints", epochs, like)
         seconds["compile"] += time.perf_counter() - began
     devices, here = len(job.placement.devices), jax.local_devices()
     needed = memory.need(program.memory_bytes, job.data, devices)

@@ -23,9 +23,8 @@ from jaxnas import checkpoint, parallel
 from jaxnas.agreement import Disagreement, check_copies
 from jaxnas.bilevel import joint
 from jaxnas.data import Batch, Split, load
-from jaxnas.epoch import compile_epoch
+from jaxnas.epoch import compile_epoch, compile_init
 from jaxnas.hypergradient import Batches, finite_difference, first_order, through, unrolled
-from jaxnas.runner import QUICK
 from jaxnas.search import bind
 from jaxnas.spaces.darts import s2
 from jaxnas.spaces.depthwise import depthwise_convolution
@@ -95,7 +94,7 @@ def ended(make, count, solver, gates, normed, augment):
     whole = jnp.result_type(int)  # int64 in float64
     data = Batches(*(placement.images(half._replace(label=half.label.astype(whole))) for half in DATA[:2]))
     program = compile_epoch(search, data, 8, placement, SIZES)
-    state = jax.jit(search.init).lower(jax.random.key(0)).compile(compiler_options=QUICK)(jax.random.key(0))
+    state = compile_init(search.init, jax.random.key(0))(jax.random.key(0))
     state = placement.spread(state)
     key = placement.spread(jax.random.key(1))
     state, sums, bad = program.run(state, data, key, np.int32(0), np.int32(program.steps))

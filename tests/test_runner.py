@@ -7,6 +7,7 @@ import json
 import os
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from jaxnas import checkpoint, epoch, folder, reports
 from jaxnas.data import Batch, Split
-from jaxnas.epoch import Diverged
+from jaxnas.epoch import Diverged, compile_init
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Verdict
 from jaxnas.hypergradient import first_order
@@ -111,6 +112,19 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(result, tmp_path
 def test_numbers_do_not_depend_on_how_often_the_host_looks(result, tmp_path, monkeypatch):
     monkeypatch.setattr(epoch, "PACE", 1e9)
     assert numbers(search_in(tmp_path / "b").records) == numbers(result.records)
+
+
+def test_a_first_state_is_drawn_by_a_program_of_its_own():
+    key, search = jax.random.key(3), bind(row(9), SPACE)
+    drawn, plain = compile_init(search.init, key)(key), jax.jit(search.init)(key)
+    chex.assert_trees_all_equal(drawn.bilevel, plain.bilevel)
+
+
+def test_what_fails_on_the_thread_fails_at_the_call():
+    unknown = jax.ffi.ffi_call("no_such_thing", jax.ShapeDtypeStruct((), jnp.float32))
+    draw = compile_init(lambda key: unknown(), jax.random.key(0))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_thing"):
+        draw(jax.random.key(0))
 
 
 def test_a_stopped_run_resumes_to_the_same_end(result, tmp_path):
