@@ -197,7 +197,7 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         if job.watch:
             found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
             compiled = _Compiled(program, *found)
-        start = unfinished(job.out, job.console, epochs, program.steps, like)
+        start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and draw:
             start = draw(jax.random.fold_in(job.key, index))
         elif start is None:
