@@ -9,7 +9,6 @@ Writes result.json and result.png into --out.
 
 import json
 import os
-import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.console import Console
 from benchmarks import show
 from benchmarks.build import PRECISIONS, Built, build
 from benchmarks.case import Case
+from benchmarks.command import run
 from benchmarks.machine import machine
 from benchmarks.measure import (
     compile_step,
@@ -69,8 +69,9 @@ def main(
     case = Case(space, strategy, channels, depth, batch, image, precision, seed)
     compiled = "" if peer_compiled == "none" else one_of(peer_compiled, ("edges", "network"), "--peer-compiled")
     layout = one_of(peer_layout, ("faster", "contiguous", "channels_last"), "--peer-layout")
-    console = Console()
-    result = measured(case, steps, Wish(compiled, peer_mode, layout) if peer else None, starts, seeds)
+    built, console = build(case), Console()
+    out.mkdir(parents=True, exist_ok=True)  # refused before minutes are spent
+    result = measured(case, built, steps, Wish(compiled, peer_mode, layout) if peer else None, starts, seeds)
     save(result, out)
     console.print(show.table(result))
     for name, told in result["peers"].items():
@@ -86,10 +87,10 @@ def one_of(value: str, choices: tuple[str, ...], option: str) -> str:
     return value
 
 
-def measured(case: Case, steps: int, wish: Wish | None, starts: bool, seeds: int) -> dict[str, Any]:
+def measured(case: Case, built: Built, steps: int, wish: Wish | None, starts: bool, seeds: int) -> dict[str, Any]:
     """Everything about a case, for JSON; peers only where there is a wish."""
     jax.config.update("jax_enable_compilation_cache", False)  # seconds of compilation are measured
-    built, key = build(case), jax.random.key(case.seed)
+    key = jax.random.key(case.seed)
     reason = reason_against(case)
     if wish and not reason:
         ours, peers = beside_peers(case, built, wish, steps)
@@ -133,23 +134,11 @@ def torch_version() -> str | None:
 
 def save(result: dict[str, Any], out: Path) -> None:
     """The record and its picture."""
-    out.mkdir(parents=True, exist_ok=True)
     write(out / "result.json", json.dumps(result, indent=1) + "\n")
     drawing.save(show.picture(result), out / "result.png")
 
 
-def run() -> None:
-    """The command; what the user can mend is told in one sentence. Programs of the peer are compiled anew."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    with tempfile.TemporaryDirectory(prefix="jaxnas-inductor-") as cache:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", cache)
-        try:
-            app()
-        except (ValueError, OSError, RuntimeError) as error:
-            Console(stderr=True).print(f"[bold red]benchmarks:[/bold red] {error}", highlight=False, soft_wrap=True)
-            sys.exit(1)
-
-
 if __name__ == "__main__":
-    run()
+    with tempfile.TemporaryDirectory(prefix="jaxnas-inductor-") as cache:  # programs of the peer are compiled anew
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", cache)
+        run(main)

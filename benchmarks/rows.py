@@ -1,9 +1,8 @@
 """What a step of every row costs on this machine, in one run: `python -m benchmarks.rows`.
 
 All rows on the same space, images and batch, a few in each process beside first-order DARTS, in turn with it: what
-compares rows is their ratio to it. A row that is unknown or impossible at this size is left out, with the reason on
-record. PyTorch's DARTS takes part where it is installed. What is measured is on disk before the next process
-begins.
+compares rows is their ratio to it. A row that is impossible at this size is left out, with the reason. PyTorch's DARTS
+takes part where it is installed. What is measured is on disk before the next process begins.
 """
 
 import json
@@ -17,8 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.build import named
 from benchmarks.case import Case
 from benchmarks.child import ask
+from benchmarks.command import run
 from benchmarks.machine import machine
 from benchmarks.show import memory
 from benchmarks.side_by_side import PEER
@@ -58,18 +59,25 @@ def main(
     """Seconds and bytes of a step of every row."""
     if smoke:
         rows, channels, depth, batch, image, steps = f"{BASE},gdas", 2, 3, 2, 8, 1
+    chosen = rows.split(",") if rows else list(STRATEGIES)
+    for name in chosen:
+        named(STRATEGIES, name, "strategy")
     out.parent.mkdir(parents=True, exist_ok=True)
     case, console = Case(channels=channels, depth=depth, batch=batch, image=image), Console()
-    names = [*(rows.split(",") if rows else STRATEGIES), *(PEER + name for name in (BASE, "darts"))]
+    names = [*chosen, *(PEER + name for name in (BASE, "darts"))]
     result: dict[str, Any] = {"settings": case._asdict(), **environment(), "cores": os.cpu_count()}
     result |= {"machine_speed": machine()._asdict(), "left_out": {}, "rows": {}}
     for group in groups(names):
         found = ask("benchmarks.side_by_side", [group, case, steps], ANEW)
+        if BASE in found["left_out"]:
+            raise ValueError(found["left_out"][BASE])
         result["left_out"] |= found["left_out"]
         for name, row in beside_base(found["rows"]).items():
             result["rows"].setdefault(name, row)  # the base as in the first group
         write(out, json.dumps(result, indent=1) + "\n")
-        console.print(f"measured: {', '.join(group)}", highlight=False)
+        console.print(f"measured: {', '.join(found['rows'])}", highlight=False)
+        for name, reason in found["left_out"].items():
+            console.print(f"left out: {name}: {reason}", highlight=False)
     console.print(table(result["rows"]))
 
 
@@ -85,4 +93,4 @@ def table(rows: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -9,7 +9,7 @@ from conftest import python
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import rows, show, side_by_side
+from benchmarks import command, rows, show, side_by_side
 from benchmarks.case import Case
 from benchmarks.child import ROOT
 from benchmarks.memory import working
@@ -76,6 +76,11 @@ def test_nonsense_is_answered_in_one_sentence(args, text, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_measured():
+    done = python("-m", "benchmarks", "--out", Path(__file__) / "out", cwd=ROOT, timeout=60)
+    assert done.returncode == 1 and "Not a directory" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_steps_are_made_in_turn():
     order = []
     seconds = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
@@ -110,3 +115,26 @@ def test_every_row_is_measured_once_and_beside_the_base():
     assert list(rows.groups([rows.BASE])) == [[rows.BASE]]
     told = rows.beside_base({rows.BASE: {"all_seconds": [1.0, 4.0, 2.0]}, "a": {"all_seconds": [2.0, 4.0, 9.0]}})
     assert told["a"]["over_base"] == 2.0 and told[rows.BASE]["over_base"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (["--rows", "gdas,nothing"], "no strategy is called 'nothing'; choose one of darts, "),
+        (["--out", f"{__file__}/rows.json"], "File exists"),
+    ],
+)
+def test_rows_refuses_in_one_sentence(asked, text, monkeypatch, capsys):
+    monkeypatch.setattr(rows, "machine", pytest.fail)  # before anything is measured
+    monkeypatch.setattr(sys, "argv", ["rows", *asked])
+    with pytest.raises(SystemExit) as end:
+        command.run(rows.main)
+    told = capsys.readouterr().err
+    assert end.value.code == 1 and told.startswith("benchmarks: ") and text in told
+
+
+def test_rows_say_why_the_base_is_impossible(monkeypatch, tmp_path):
+    monkeypatch.setattr(rows, "machine", Case)  # of no interest here
+    monkeypatch.setattr(rows, "ask", lambda *_: {"rows": {}, "left_out": {rows.BASE: "8 cells are too many"}})
+    with pytest.raises(ValueError, match="8 cells are too many"):
+        rows.main(rows="gdas", channels=4, out=tmp_path / "rows.json")

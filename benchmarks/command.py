@@ -1,0 +1,19 @@
+"""A function as a command of its own; what the user can mend is told in one sentence."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+
+
+def run(main: Callable[..., Any]) -> None:
+    """Runs it with what the command line says; exit status 1 where it refuses."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        Console(stderr=True).print(f"[bold red]benchmarks:[/bold red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
