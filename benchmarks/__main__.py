@@ -133,7 +133,7 @@ def torch_version() -> str | None:
 
 
 def save(result: dict[str, Any], out: Path) -> None:
-    """The record and its picture."""
+    """The record and its picture, in a folder that is there."""
     write(out / "result.json", json.dumps(result, indent=1) + "\n")
     drawing.save(show.picture(result), out / "result.png")
 

@@ -9,7 +9,14 @@ from rich.console import Console
 
 
 def run(main: Callable[..., Any]) -> None:
-    """Runs it with what the command line says; exit status 1 where it refuses."""
+    """Runs it with what the command line says.
+
+    Args:
+      main: its arguments are the options, as typer reads them.
+
+    Raises:
+      SystemExit: with 1 where it refuses (ValueError, OSError, RuntimeError), else with what typer says.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:

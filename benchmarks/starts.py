@@ -35,7 +35,10 @@ def start(case: Case, cache: str) -> dict[str, float]:
 
 
 def first_step(case: Case, spawned: float) -> dict[str, Any]:
-    """Makes the first step; seconds of the parts, and from `spawned` (of `time.time()`) to its end."""
+    """Makes the first step; seconds of the parts, and from `spawned` (of `time.time()`) to its end.
+
+    The first state's program is compiled beside the step: `init_seconds` are those that are still waited for.
+    """
     import jax
 
     from benchmarks.build import build

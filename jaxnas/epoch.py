@@ -88,7 +88,10 @@ def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array]
 
     Args:
       init: key -> state.
-      key: of the shape that the call will get.
+      key: of the shape that the call will get: one, or [S] of them where `init` draws S searches.
+
+    Raises:
+      Exception: what XLA refuses is raised where the state is drawn, not here.
     """
     lowered = jax.jit(init).lower(key)  # not on the thread: Python is busy here, XLA is there
     pool = ThreadPoolExecutor(1)
