@@ -72,12 +72,12 @@ def test_both_lowerings_agree(size, stride, dilation, lead, x64):
     """Shifts, which the CPU gets, and groups, which accelerators get; leading axes are kernels of their own."""
     options = {"size": size, "stride": stride, "dilation": dilation}
     x, kernel = _case(size, lead=lead)
-    shifts, groups = (jax.jit(partial(f, **options)) for f in (depthwise._convolve_shifts, depthwise._convolve_grouped))
+    shifts, groups = (jax.jit(partial(f, **options)) for f in (depthwise._convolve_on_cpu, depthwise._convolve_grouped))
     y = groups(x, kernel)
     _close(shifts(x, kernel), y)
     g = jnp.asarray(_draw(y.shape))
     shifts, groups = (
-        jax.jit(partial(f, **options)) for f in (depthwise._correlate_shifts, depthwise._correlate_grouped)
+        jax.jit(partial(f, **options)) for f in (depthwise._correlate_on_cpu, depthwise._correlate_grouped)
     )
     _close(shifts(x, g), groups(x, g))
     assert shifts(x, g).shape == kernel.shape
