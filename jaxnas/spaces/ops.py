@@ -89,7 +89,8 @@ class Zero(nn.Module):
 
     stride: int
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
+        del gate  # zeros whatever it is: a product would be a pass over them, and its gradient another
         return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
 
 
