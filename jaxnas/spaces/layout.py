@@ -43,7 +43,7 @@ def _recomputed_jvp(unroll: int, edge: Edge, primals, tangents):
     """Tangents of the states: a loop that reads the complete states, so that nothing else needs to be stored."""
     fixed, rows, source, target, inputs, _ = primals
     _, drows, _, _, dinputs, dstates = tangents
-    states = _recomputed(unroll, edge, *primals)
+    states = scanned(unroll)(edge, *primals)
     read = states if inputs is None else inputs
 
     @jax.checkpoint
