@@ -81,7 +81,7 @@ def _convolve_shifts(padded: Array, k: Array, *, size: int, stride: int, dilatio
 
 
 def _correlate_shifts(padded: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
-    """K sums at a time, in one pass over the images; all K*K at once would be too many for the registers."""
+    """K of the K*K sums at a time, each time in one pass over the images."""
     products = [view * g for view in _taps(padded, size, stride, dilation)]
     return jnp.stack([_sums(*products[t : t + size]) for t in range(0, size * size, size)], -3)
 
@@ -89,14 +89,15 @@ def _correlate_shifts(padded: Array, g: Array, *, size: int, stride: int, dilati
 def _sums(*terms: Array) -> Array:
     """The sum of each term [..., B, H, W, C] over images and pixels: [..., K, C].
 
-    In steps of at most eight, which are written out and so run over the channels as vectors: two to three times as
-    fast as one long sum. The later steps are a computation of their own, else they are drawn into the first.
+    In steps of at most eight terms, which XLA writes out and so runs over the channels as vectors; one long sum is
+    scalar code. The later steps are a computation of their own, else they are drawn into the first.
     """
     return _totals(*_by_eights(-3, *terms))
 
 
 @_alone
 def _totals(*terms: Array) -> Array:
+    """The later steps: over slabs of the images, then over all that is left."""
     first = terms[0].ndim - 4
     return jnp.stack(_added(_by_eights(-4, *terms), (first, first + 1, first + 2)), -2)
 

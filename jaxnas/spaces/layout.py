@@ -40,7 +40,10 @@ def _recomputed(unroll: int, edge: Edge, fixed, rows, source, target, inputs: Ar
 
 @_recomputed.defjvp
 def _recomputed_jvp(unroll: int, edge: Edge, primals, tangents):
-    """Tangents of the states: a loop that reads the complete states, so that nothing else needs to be stored."""
+    """Tangents of the states: a loop that reads the complete states, so that nothing else needs to be stored.
+
+    Differentiated forward once more, the states themselves and their tangents are one loop (`scanned`).
+    """
     fixed, rows, source, target, inputs, _ = primals
     _, drows, _, _, dinputs, dstates = tangents
     states = scanned(unroll)(edge, *primals)
