@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from benchmarks import memory
+from jaxnas.compiler import options
 from jaxnas.epoch import compile_init
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.hypergradient import Batches
@@ -54,7 +55,7 @@ def compile_step(search: Search | Searches, batches: Batches, key: Array) -> Com
     state = jax.eval_shape(search.init, key)
     traced, trace_seconds = timed(lambda: jax.jit(search.step, donate_argnums=0).trace(state, batches))
     lowered, lower_seconds = timed(traced.lower)
-    compiled, compile_seconds = timed(lowered.compile)
+    compiled, compile_seconds = timed(lambda: lowered.compile(options()))
     return Compiled(
         compiled,
         trace_seconds,

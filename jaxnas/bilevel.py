@@ -33,6 +33,7 @@ from jaxnas.hypergradient import (
     Problem,
     Weights,
     first_order,
+    length,
     move,
     one_pass,
     stay,
@@ -221,7 +222,7 @@ def _one_move(problem: Problem, level, batch, on, make: Callable, carry):
 
 
 def _report(metrics: Metrics, grads: Grads) -> Metrics:
-    norm = optax.tree.norm(grads)
+    norm = length(grads)
     return {**metrics, "grad_norm": norm, "moves": jnp.ones_like(norm)}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.agreement import agreed
+from jaxnas.compiler import options
 from jaxnas.data import Batch, epoch_rows
 from jaxnas.hypergradient import Batches
 from jaxnas.parallel import Placement, one
@@ -143,7 +144,7 @@ def compile_measure(
     run = lambda state, data, key: measure(state, batches_of(data, key, batch)(last))
     key = jax.eval_shape(lambda: jax.random.key(0))
     lowered = jax.jit(run).lower(jax.eval_shape(search.init, key), data, key)
-    return lowered.compile(), tuple(lowered.out_info)
+    return lowered.compile(options()), tuple(lowered.out_info)
 
 
 def memory_of(compiled) -> dict[str, int]:

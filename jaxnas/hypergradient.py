@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
 Weights = Any  # pytree of arrays
 Alpha = Any  # pytree of arrays
@@ -281,6 +282,15 @@ def _pull_back(lookahead: Lookahead, state: BilevelState, grads: Grads, v: Grads
     """(dw'/dg)^T v at the training gradient g."""
     step = lambda g: lookahead(state.weights, g, state.weights_opt)
     return jax.vjp(step, grads)[1](v)[0]
+
+
+def length(tree: Any) -> Array:
+    """Euclidean norm of a pytree, summed as one vector: a sum for each of its arrays would be kernels for each.
+
+    Args:
+      tree: of arrays of one float type.
+    """
+    return jnp.sqrt(jnp.square(ravel_pytree(tree)[0]).sum())
 
 
 def _add(a, b, scale):

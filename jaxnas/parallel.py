@@ -25,6 +25,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnas.agreement import Disagreement as Disagreement
 from jaxnas.agreement import check_copies as check_copies
+from jaxnas.compiler import options
 from jaxnas.data import Batch, take
 from jaxnas.processes import join as join
 from jaxnas.processes import leads as leads
@@ -66,7 +67,7 @@ class Placement(NamedTuple):
 
 def one() -> Placement:
     """Everything on the default device."""
-    compiled = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes).compile()
+    compiled = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes).compile(options())
     same = lambda tree: tree
     images = lambda batch: jax.device_put(batch._replace(image=np.asarray(batch.image)))
     return Placement("one", (jax.devices()[0],), None, images, np.arange, take, compiled, same, same)
@@ -87,7 +88,7 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
     def compiled(run, state, images, *rest):
         shardings = (whole, split, *(whole for _ in rest))
         jitted = jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
-        return jitted.lower(state, images, *rest).compile()
+        return jitted.lower(state, images, *rest).compile(options())
 
     images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
     return Placement("mesh", found, None, images, rows, collect, compiled, spread, _first)
@@ -108,7 +109,7 @@ def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
         specs = (P(), P(DATA), *(P() for _ in rest))
         shardings = tuple(NamedSharding(grid, spec) for spec in specs)
         mapped = jax.shard_map(run, mesh=grid, in_specs=specs, out_specs=P(), check_vma=False)
-        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile()
+        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile(options())
 
     images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
     return Placement("mesh-local", found, DATA, images, rows, _collect, compiled, spread, _first)
@@ -134,9 +135,9 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
         return Batch(*(_place(split, _filled(x, _even(len(x), split)).reshape(count, -1, *x.shape[1:])) for x in batch))
 
     def compiled(run, state, images, key, start, stop):
-        options: dict[str, Any] = {"in_axes": (0, 0, 0, None, None), "out_axes": (0, None, None), "donate_argnums": 0}
+        mapped: dict[str, Any] = {"in_axes": (0, 0, 0, None, None), "out_axes": (0, None, None), "donate_argnums": 0}
         state, key = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), (state, key))
-        return jax.pmap(run, DATA, devices=found, **options).lower(state, images, key, start, stop).compile()
+        return jax.pmap(run, DATA, devices=found, **mapped).lower(state, images, key, start, stop).compile(options())
 
     spread = lambda tree: _spread(split, jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree))
     single = lambda tree: jax.device_put(jax.tree.map(lambda x: x[0], tree), found[0])

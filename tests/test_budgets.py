@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxnas.compiler import options
 from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches, first_order
 from jaxnas.search import bind
@@ -43,7 +44,7 @@ def lines(lowered) -> int:
 
 def temporaries(lowered) -> int:
     """Of the program as users get it, not as the other tests compile."""
-    return lowered.compile({"xla_backend_optimization_level": 3}).memory_analysis().temp_size_in_bytes
+    return lowered.compile({**options(), "xla_backend_optimization_level": 3}).memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -27,8 +27,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.genotype": ("spaces.notation",),
     "spaces.bilinear": (),
     "spaces.dense": ("spaces.bilinear",),
-    "spaces.depthwise": ("spaces.bilinear",),
-    "spaces.norm": (),
+    "spaces.depthwise": ("spaces.bilinear", "spaces.sums"),
+    "spaces.sums": ("spaces.bilinear",),
+    "spaces.norm": ("spaces.sums",),
     "spaces.layout": (),
     "spaces.ops": ("spaces.dense", "spaces.depthwise", "spaces.norm"),
     "spaces.plan": ("spaces.space",),
@@ -49,7 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "strategies.decoding": ("spaces.genotype", "spaces.space"),
     "hypergradient": (),
     "bilevel": ("hypergradient",),
-    "strategies.optimizers": (),
+    "strategies.optimizers": ("hypergradient",),
     "strategies.strategy": ("bilevel", *SLOTS),
     "strategies.algorithms": (
         "bilevel",
@@ -131,7 +132,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.relaxation",
     ),
     "evaluation.recipes": ("augmentation", "data", "strategies.optimizers"),
-    "evaluation.training": ("data", "epoch", "evaluation.recipes", "parallel", "search", "spaces.network"),
+    "evaluation.training": ("compiler", "data", "epoch", "evaluation.recipes", "parallel", "search", "spaces.network"),
     "evaluation.export": ("augmentation", "spaces.bilinear", "spaces.network"),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line
@@ -149,7 +150,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "checkpoint": (),
     "processes": (),
     "agreement": (),
-    "parallel": ("agreement", "data", "processes"),
+    "compiler": (),
+    "parallel": ("agreement", "compiler", "data", "processes"),
     "interruption": ("checkpoint", "epoch", "search"),
     "memory": (),
     "recovery": (
@@ -161,7 +163,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "search",
         "spaces.space",
     ),
-    "epoch": ("agreement", "data", "hypergradient", "parallel", "search"),
+    "epoch": ("agreement", "compiler", "data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype",),
     "logs": ("runner",),

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from jaxnas.compiler import options
 from jaxnas.data import Batch, epoch_rows, take
 from jaxnas.epoch import Program, memory_of, steps_per_epoch, stretch
 from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
@@ -180,7 +181,7 @@ def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) ->
         return lax.map(one, places)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data).compile()
+    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data).compile(options())
 
     def test(variables: Variables) -> dict[str, float]:
         errors, right = (np.asarray(part) for part in jax.device_get(compiled(variables, data)))

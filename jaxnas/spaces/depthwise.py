@@ -14,7 +14,7 @@ times slower than its parts. Accelerators get `lax.conv_general_dilated` with on
 before [B, H, W, C], which `vmap` makes, are carried along by both.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import reduce
 
 import jax
@@ -25,6 +25,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 
 from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.spaces.sums import by_eights, totals
 
 
 def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -49,9 +50,9 @@ _OPTIONS = ("size", "stride", "dilation")
 _convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
 
 
-def _alone(function: Callable, options: tuple[str, ...] = ()) -> Callable:
+def _alone(function: Callable) -> Callable:
     """The function as a call that XLA does not inline, and so fuses with nothing; equal calls are one in StableHLO."""
-    jitted = jax.jit(function, static_argnames=options)
+    jitted = jax.jit(function, static_argnames=_OPTIONS)
 
     def call(*args, **options):
         with set_xla_metadata(inlineable="false"):
@@ -83,36 +84,8 @@ def _convolve_shifts(padded: Array, k: Array, *, size: int, stride: int, dilatio
 def _correlate_shifts(padded: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
     """K of the K*K sums at a time, each time in one pass over the images."""
     products = [view * g for view in _taps(padded, size, stride, dilation)]
-    return jnp.stack([_sums(*products[t : t + size]) for t in range(0, size * size, size)], -3)
-
-
-def _sums(*terms: Array) -> Array:
-    """The sum of each term [..., B, H, W, C] over images and pixels: [..., K, C].
-
-    In steps of at most eight terms, which XLA writes out and so runs over the channels as vectors; one long sum is
-    scalar code. The later steps are a computation of their own, else they are drawn into the first.
-    """
-    return _totals(*_by_eights(-3, *terms))
-
-
-@_alone
-def _totals(*terms: Array) -> Array:
-    """The later steps: over slabs of the images, then over all that is left."""
-    first = terms[0].ndim - 4
-    return jnp.stack(_added(_by_eights(-4, *terms), (first, first + 1, first + 2)), -2)
-
-
-def _by_eights(axis: int, *terms: Array) -> tuple[Array, ...]:
-    """Sums along an axis of as many slabs as it divides into, eight at most."""
-    place, side = terms[0].ndim + axis, terms[0].shape[axis]
-    slabs = max(n for n in range(1, 9) if side % n == 0)
-    return _added([t.reshape(*t.shape[:place], slabs, side // slabs, *t.shape[place + 1 :]) for t in terms], (place,))
-
-
-def _added(terms: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, ...]:
-    """The sums of several arrays in one pass."""
-    zeros = (jnp.zeros((), terms[0].dtype),) * len(terms)
-    return lax.reduce(tuple(terms), zeros, lambda a, b: tuple(u + v for u, v in zip(a, b, strict=True)), axes)
+    rows = [by_eights(*products[t : t + size]) for t in range(0, size * size, size)]
+    return totals([term for row in rows for term in row]).reshape(*g.shape[:-4], size, size, g.shape[-1])
 
 
 def _convolve_grouped(x: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
@@ -160,7 +133,7 @@ def _padding(function: Callable) -> Callable:
 
     That is fused with what makes the images, and made once for a convolution and a correlation that share them.
     """
-    alone = _alone(function, _OPTIONS)
+    alone = _alone(function)
 
     def call(x: Array, other: Array, **options) -> Array:
         return alone(_padded(x, options["size"], options["dilation"]), other, **options)

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.spaces.sums import affine, moments
+
 Gate = Array | float  # [] weight of a candidate, any float type
 EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's: of the variance; of each new batch in the running statistics
 
@@ -49,36 +51,52 @@ def standardize(x: Array, scale: Array) -> Array:
 
     Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; tangent and transpose are ours.
     """
-    y, _ = _standardized(x)
+    y, _ = _standardized(at_least_float32(x))
     return (_per_channel(scale, y) * y).astype(x.dtype)
-
-
-def _standardized(x: Array) -> tuple[Array, Array]:
-    """Standardised images [B, H, W, C] and r [1, 1, 1, C]."""
-    wide = at_least_float32(x)
-    mean, variance = _moments(wide)
-    r = lax.rsqrt(variance + EPSILON)
-    return (wide - mean) * r, r
-
-
-def _moments(wide: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel, [1, 1, 1, C]."""
-    mean = wide.mean((0, 1, 2), keepdims=True)
-    return mean, jnp.maximum(jnp.square(wide).mean((0, 1, 2), keepdims=True) - jnp.square(mean), 0)
-
-
-def _per_channel(values: Array, like: Array) -> Array:
-    return values.astype(like.dtype).reshape(1, 1, 1, -1)
 
 
 @standardize.defjvp
 def _standardize_jvp(primals, tangents):
     (x, scale), (dx, dscale) = primals, tangents
-    y, r = _standardized(x)
-    scale, dscale, dx = _per_channel(scale, y), _per_channel(dscale, y), at_least_float32(dx)
-    along = dscale - scale * r * (y * dx).mean((0, 1, 2), keepdims=True)
-    dy = scale * r * dx - scale * r * dx.mean((0, 1, 2), keepdims=True) + y * along
-    return (scale * y).astype(x.dtype), dy.astype(x.dtype)
+    y, r = _standardized(at_least_float32(x))
+    dx = at_least_float32(dx)
+    dy = _slope(y, dx, _means(y, dx), scale.astype(y.dtype) * r, dscale.astype(y.dtype))
+    return (_per_channel(scale, y) * y).astype(x.dtype), dy.astype(x.dtype)
+
+
+@jax.custom_jvp
+def _standardized(x: Array) -> tuple[Array, Array]:
+    """Standardised images [B, H, W, C] and r [C]; differentiated once more, the same two sums."""
+    mean, variance = _moments(x)
+    r = lax.rsqrt(variance + EPSILON)
+    return (x - _per_channel(mean, x)) * _per_channel(r, x), r
+
+
+@_standardized.defjvp
+def _standardized_jvp(primals, tangents):
+    y, r = _standardized(*primals)
+    means = _means(y, *tangents)
+    return (y, r), (_slope(y, *tangents, means, r, jnp.zeros_like(r)), -r * r * means[0])
+
+
+def _slope(y: Array, dx: Array, means: Array, factor: Array, along: Array) -> Array:
+    """factor (dx - mean(dx) - y mean(y dx)) + y along."""
+    return _per_channel(factor, y) * dx + affine(y, jnp.stack([along - factor * means[0], -factor * means[1]]))
+
+
+def _means(y: Array, x: Array) -> Array:
+    """Means of y x and of x over batch and pixels, [2, C]."""
+    return moments(y, x) / (x.size // x.shape[-1])
+
+
+def _moments(wide: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel, [C]."""
+    square, mean = _means(wide, wide)
+    return mean, jnp.maximum(square - jnp.square(mean), 0)
+
+
+def _per_channel(values: Array, like: Array) -> Array:
+    return values.astype(like.dtype).reshape(1, 1, 1, -1)
 
 
 class BatchNorm(nn.Module):
@@ -114,7 +132,7 @@ class BatchNorm(nn.Module):
             return ((at_least_float32(x) - _per_channel(mean.value, scale)) * _per_channel(r, scale)).astype(x.dtype)
         if not self.is_initializing():
             n = x.size // x.shape[-1]
-            found = (one.reshape(-1) for one in _moments(lax.stop_gradient(at_least_float32(x))))
-            for kept, new, factor in zip((mean, variance), found, (1.0, n / max(n - 1, 1)), strict=True):
+            found = zip(_moments(lax.stop_gradient(at_least_float32(x))), (1.0, n / max(n - 1, 1)), strict=True)
+            for kept, (new, factor) in zip((mean, variance), found, strict=True):
                 kept.value = kept.value + MOMENTUM * (factor * new.astype(kept.value.dtype) - kept.value)
         return standardize(x, scale)

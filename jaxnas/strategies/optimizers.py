@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnas.hypergradient import length
+
 
 def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
     """Cosine decay in stairs: end + (start - end) (1 + cos(pi e / E)) / 2 with e = step // every, E = steps / every.
@@ -165,7 +167,7 @@ def clip_norm(limit: float) -> optax.GradientTransformation:
 
     def update(updates, params=None):
         del params
-        scale = jnp.minimum(1.0, limit / (optax.tree.norm(updates) + 1e-6))
+        scale = jnp.minimum(1.0, limit / (length(updates) + 1e-6))
         return jax.tree.map(lambda g: g * scale.astype(g.dtype), updates)
 
     return optax.stateless(update)

@@ -1,0 +1,32 @@
+"""What XLA is told besides the program: options whose defaults are slower here, measured in BUILD.md.
+
+Where in the river: under everything that is compiled to run long. Knows no number of ours.
+
+On CPU a step takes 0.88 of its time with both: vectors as wide as the machine has them, and no kernel of YNNPACK,
+which is worth its while for long sums only, of which `spaces/sums.py` leaves none; a program that holds many of its
+fusions also takes long to load again. Other platforms get nothing.
+"""
+
+from functools import cache
+from typing import Any
+
+import jax
+
+CPU: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+@cache
+def options() -> dict[str, Any]:
+    """For `lowered.compile(options())`: those above that this version of XLA knows, on its default platform."""
+    if jax.default_backend() != "cpu":
+        return {}
+    return {name: value for name, value in CPU.items() if _known(name, value)}
+
+
+def _known(name: str, value: Any) -> bool:
+    """Whether XLA takes an option: it refuses a program over a name that it does not know, and names come and go."""
+    try:
+        jax.jit(lambda: 0.0).lower().compile({name: value})
+    except Exception:  # of a type that differs between versions
+        return False
+    return True
