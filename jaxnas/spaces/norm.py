@@ -74,9 +74,10 @@ def _standardized(x: Array) -> tuple[Array, Array]:
 
 @_standardized.defjvp
 def _standardized_jvp(primals, tangents):
-    y, r = _standardized(*primals)
-    means = _means(y, *tangents)
-    return (y, r), (_slope(y, *tangents, means, r, jnp.zeros_like(r)), -r * r * means[0])
+    (x,), (dx,) = primals, tangents
+    y, r = _standardized(x)
+    means = _means(y, dx)
+    return (y, r), (_slope(y, dx, means, r, jnp.zeros_like(r)), -r * r * means[0])
 
 
 def _slope(y: Array, dx: Array, means: Array, factor: Array, along: Array) -> Array:

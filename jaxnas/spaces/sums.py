@@ -12,6 +12,7 @@ the channels as vectors; what is left is a product with a row of ones. Accelerat
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.core import ShapedArray
@@ -110,7 +111,7 @@ def _moments_slope(dy: Array, y: Array, g: Array) -> Array:
     return moments(g, dy) * jnp.array([[1], [0]], y.dtype)
 
 
-register(_moments, _moments_shape, _moments_by_eights, _moments_plain, ())
+register(_moments, _moments_shape, jax.jit(_moments_by_eights), _moments_plain, ())
 register(_affine, _affine_shape, _affine_plain, _affine_plain, ())
 _linear(_moments, _moments_slope, affine)
 _linear(_affine, lambda dy, y, a: dy * _wide(a, 0), moments)
