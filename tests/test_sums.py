@@ -56,6 +56,13 @@ def test_under_vmap_each_case_is_one_of_its_own(axes, x64):
         _close(found, jnp.stack([function(at(y, axes[0], i), at(other, axes[1], i)) for i in range(3)]))
 
 
+@pytest.mark.parametrize("function", ("moments", "affine"))
+def test_derivatives_of_what_vmap_made(function, x64):
+    y, other = _draw(3, 2, 4, 3, 2), _draw(*((3, 2, 4, 3, 2) if function == "moments" else (3, 2, 2)), seed=1)
+    check_grads(jax.vmap(getattr(sums, function)), (y, other), order=2, modes=("fwd", "rev"))
+    check_grads(jax.vmap(getattr(sums, function), (None, 0)), (y[0], other), order=2, modes=("fwd", "rev"))
+
+
 def _plain(x, scale):
     mean, variance = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
     return scale.reshape(1, 1, 1, -1) * (x - mean) / jnp.sqrt(variance + 1e-5)

@@ -44,10 +44,13 @@ def affine(y: Array, a: Array) -> Array:
 
 
 def by_eights(*terms: Array) -> tuple[Array, ...]:
-    """The first step, in one pass: each of some images [B, H, W, C] summed over eight of its slabs of rows, or fewer.
+    """The first step, in one pass: images [B, H, W, C] cut into slabs of rows, eight at most, and these added up.
 
     Args:
       terms: images of one shape.
+
+    Returns:
+      An array [B, H / slabs, W, C] for each.
     """
     place, side = terms[0].ndim - 3, terms[0].shape[-3]
     slabs = max(n for n in range(1, 9) if side % n == 0)
@@ -108,7 +111,8 @@ def _linear(primitive: Primitive, slope: Callable[..., Array], transpose: Callab
 
 def _moments_slope(dy: Array, y: Array, g: Array) -> Array:
     """As linear in dy as `moments` is in its second argument; only the first sum moves."""
-    return moments(g, dy) * jnp.array([[1], [0]], y.dtype)
+    first = moments(g, dy)[..., :1, :]
+    return jnp.concatenate([first, jnp.zeros_like(first)], -2)
 
 
 register(_moments, _moments_shape, jax.jit(_moments_by_eights), _moments_plain, ())
