@@ -33,7 +33,7 @@ from jaxnas.hypergradient import (
     Problem,
     Weights,
     first_order,
-    length,
+    global_norm,
     move,
     one_pass,
     stay,
@@ -222,7 +222,7 @@ def _one_move(problem: Problem, level, batch, on, make: Callable, carry):
 
 
 def _report(metrics: Metrics, grads: Grads) -> Metrics:
-    norm = length(grads)
+    norm = global_norm(grads)
     return {**metrics, "grad_norm": norm, "moves": jnp.ones_like(norm)}
 
 

@@ -284,11 +284,14 @@ def _pull_back(lookahead: Lookahead, state: BilevelState, grads: Grads, v: Grads
     return jax.vjp(step, grads)[1](v)[0]
 
 
-def length(tree: Any) -> Array:
-    """Euclidean norm of a pytree, summed as one vector: a sum for each of its arrays would be kernels for each.
+def global_norm(tree: Any) -> Array:
+    """Euclidean norm of a pytree, sqrt(sum x^2), summed as one vector: a sum for each array would be kernels for each.
 
     Args:
       tree: of arrays of one float type.
+
+    Returns:
+      A scalar of that type; 0 for an empty tree.
     """
     return jnp.sqrt(jnp.square(ravel_pytree(tree)[0]).sum())
 

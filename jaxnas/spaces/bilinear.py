@@ -1,6 +1,7 @@
 """Primitives of two arguments, linear in each: how `depthwise` and `dense` are told to JAX.
 
-Where in the river: under the two convolutions. Knows arrays and axes; no image, no kernel.
+Where in the river: under the two convolutions. Knows arrays and axes; no image, no kernel. `sums.py` registers its pair
+here too, which is linear in one argument only, and tells its derivatives itself.
 
 A convolution and its two transposes close a circle: all derivatives of all orders, forward and reverse, are made of a
 pair of such primitives, and each platform gets the form that is fast there. Plain autodiff of sums of shifted images

@@ -100,7 +100,13 @@ def _affine_shape(y, a) -> ShapedArray:
 
 
 def _linear(primitive: Primitive, slope: Callable[..., Array], transpose: Callable[[Array, Array], Array]) -> None:
-    """Derivatives of a function of y that is linear in its second argument: (dy, y, other), and (y, cotangent)."""
+    """Tells JAX the derivatives of a function of y and another argument, in which it is linear.
+
+    Args:
+      primitive: (y, other) -> array.
+      slope: (dy, y, other) -> its tangent along dy.
+      transpose: (y, cotangent of the result) -> cotangent of the other argument.
+    """
 
     def transposed(ct, y, other):
         return None, ad.Zero(other.aval) if type(ct) is ad.Zero else transpose(y, ct)

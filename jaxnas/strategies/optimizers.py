@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnas.hypergradient import length
+from jaxnas.hypergradient import global_norm
 
 
 def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
@@ -167,7 +167,7 @@ def clip_norm(limit: float) -> optax.GradientTransformation:
 
     def update(updates, params=None):
         del params
-        scale = jnp.minimum(1.0, limit / (length(updates) + 1e-6))
+        scale = jnp.minimum(1.0, limit / (global_norm(updates) + 1e-6))
         return jax.tree.map(lambda g: g * scale.astype(g.dtype), updates)
 
     return optax.stateless(update)
