@@ -2,9 +2,9 @@
 
 Where in the river: under everything that is compiled to run long. Knows no program.
 
-On CPU a first-order step takes 0.89 of its time with both: vectors as wide as the machine has them, and no kernel of YNNPACK,
-which is worth its while for long sums only, of which `spaces/sums.py` leaves none; a program that holds many of its
-fusions also takes long to load again. Other platforms get nothing.
+On CPU a first-order step takes 0.89 of its time with both: vectors as wide as the machine has them, and no kernel of
+YNNPACK, which is worth its while for long sums only, of which `spaces/sums.py` leaves none; a program that holds many
+of its fusions also takes long to load again. Other platforms get nothing.
 """
 
 from functools import cache
