@@ -1,7 +1,7 @@
 """Primitives of two arguments, linear in each: how `depthwise` and `dense` are told to JAX.
 
-Where in the river: under the two convolutions. Knows arrays and axes; no image, no kernel. `sums.py` registers its pair
-here too, which is linear in one argument only, and tells its derivatives itself.
+Where in the river: under the two convolutions. Knows arrays and axes; no image, no kernel. `sums.py` and `pools.py`
+register theirs here too, which are linear in one argument only, and tell their derivatives themselves.
 
 A convolution and its two transposes close a circle: all derivatives of all orders, forward and reverse, are made of a
 pair of such primitives, and each platform gets the form that is fast there. Plain autodiff of sums of shifted images
@@ -51,7 +51,7 @@ def register(
     """Tells JAX what a primitive gives, computes, and does under `vmap`; `transposed` tells derivatives.
 
     Args:
-      primitive: of two arrays.
+      primitive: of two arrays, or of one.
       shape: (avals, options) -> aval of the result.
       on_cpu, on_accelerator: (arrays, options) -> result; arrays may have axes in front, which `vmap` made.
       options: names of the options.

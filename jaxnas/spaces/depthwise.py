@@ -14,18 +14,18 @@ times slower than its parts. Accelerators get `lax.conv_general_dilated` with on
 before [B, H, W, C], which `vmap` makes, are carried along by both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.core import ShapedArray
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 
 from jaxnas.spaces.bilinear import common, register, transposed
 from jaxnas.spaces.sums import by_eights, totals
+from jaxnas.spaces.windows import alone, padded, taps
 
 
 def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -50,40 +50,17 @@ _OPTIONS = ("size", "stride", "dilation")
 _convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
 
 
-def _alone(function: Callable) -> Callable:
-    """The function as a call that XLA does not inline, and so fuses with nothing; equal calls are one in StableHLO."""
-    jitted = jax.jit(function, static_argnames=_OPTIONS)
-
-    def call(*args, **options):
-        with set_xla_metadata(inlineable="false"):
-            return jitted(*args, **options)
-
-    return call
+@alone(*_OPTIONS)
+def _convolve_shifts(images: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
+    factors = k.reshape(*k.shape[:-3], size * size, 1, 1, 1, k.shape[-1])
+    views = enumerate(taps(images, size, stride, dilation))
+    return reduce(jnp.add, (view * jnp.broadcast_to(factors[..., t, :, :, :, :], view.shape) for t, view in views))
 
 
-def _padded(x: Array, size: int, dilation: int) -> Array:
-    """Images with zeros around them."""
-    pad = size // 2 * dilation
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * (x.ndim - 3) + [(pad, pad, 0)] * 2 + [(0, 0, 0)])
-
-
-def _taps(padded: Array, size: int, stride: int, dilation: int) -> Iterator[Array]:
-    """The K*K shifted (and strided) views of padded images, row by row."""
-    height, width = (side - (size - 1) * dilation for side in padded.shape[-3:-1])
-    for i in range(0, size * dilation, dilation):
-        for j in range(0, size * dilation, dilation):
-            yield padded[..., i : i + height : stride, j : j + width : stride, :]
-
-
-def _convolve_shifts(padded: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
-    taps = k.reshape(*k.shape[:-3], size * size, 1, 1, 1, k.shape[-1])
-    views = enumerate(_taps(padded, size, stride, dilation))
-    return reduce(jnp.add, (view * jnp.broadcast_to(taps[..., t, :, :, :, :], view.shape) for t, view in views))
-
-
-def _correlate_shifts(padded: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
+@alone(*_OPTIONS)
+def _correlate_shifts(images: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
     """K of the K*K sums at a time, each time in one pass over the images."""
-    products = [view * g for view in _taps(padded, size, stride, dilation)]
+    products = [view * g for view in taps(images, size, stride, dilation)]
     rows = [by_eights(*products[t : t + size]) for t in range(0, size * size, size)]
     return totals([term for row in rows for term in row]).reshape(*g.shape[:-4], size, size, g.shape[-1])
 
@@ -113,9 +90,7 @@ def _correlate_grouped(x: Array, g: Array, *, size: int, **options) -> Array:
 def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, size: int, stride: int, dilation: int) -> Array:
     """Transpose of `_convolve` in x: spread g by the stride, then convolve with the mirrored kernel."""
     if stride > 1:
-        fill = [(0, full - (side - 1) * stride - 1, stride - 1) for side, full in zip(g.shape, shape, strict=True)]
-        fill = [fill[a] if a in (g.ndim - 3, g.ndim - 2) else (0, 0, 0) for a in range(g.ndim)]
-        g = lax.pad(g, jnp.zeros((), g.dtype), fill)
+        g = padded(g, 0, spread=stride, sides=shape[-3:-1])
     return _convolve.bind(g, k[..., ::-1, ::-1, :], size=size, stride=1, dilation=dilation)
 
 
@@ -133,10 +108,9 @@ def _padding(function: Callable) -> Callable:
 
     That is fused with what makes the images, and made once for a convolution and a correlation that share them.
     """
-    alone = _alone(function)
 
     def call(x: Array, other: Array, **options) -> Array:
-        return alone(_padded(x, options["size"], options["dilation"]), other, **options)
+        return function(padded(x, options["size"] // 2 * options["dilation"]), other, **options)
 
     return call
 

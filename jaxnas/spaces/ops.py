@@ -18,12 +18,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
+from jaxnas.spaces.pools import average_pool, max_pool
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
@@ -139,27 +139,13 @@ class Skip(nn.Module):
         return FactorizedReduce(x.shape[-1], self.norm, bias=self.bias, name="reduce")(x, gate)
 
 
-def _window(x: Array, axis: int, stride: int, fill: float, combine: Callable[[Array, Array], Array]) -> Array:
-    """Combines each pixel with its two neighbours along one axis, first to last."""
-    side = x.shape[axis]
-    pad = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
-    padded = jnp.pad(x, pad, constant_values=fill)
-    first, second, third = (lax.slice_in_dim(padded, i, i + side, stride, axis) for i in range(3))
-    return combine(combine(first, second), third)
-
-
 class MaxPool(nn.Module):
-    """3x3 maximum. At exact ties the first pixel in reading order takes the whole gradient, as in PyTorch.
-
-    Separable shifts instead of `reduce_window`, whose gradient (select and scatter) is ten times slower on CPU.
-    """
+    """3x3 maximum; at exact ties the first pixel takes the whole gradient (see `pools.py`)."""
 
     stride: int
 
     def __call__(self, x: Array) -> Array:
-        first_wins = lambda a, b: jnp.where(b > a, b, a)
-        rows = _window(x, 2, self.stride, -jnp.inf, first_wins)
-        return _window(rows, 1, self.stride, -jnp.inf, first_wins)
+        return max_pool(x, self.stride)
 
 
 class AveragePool(nn.Module):
@@ -168,16 +154,7 @@ class AveragePool(nn.Module):
     stride: int
 
     def __call__(self, x: Array) -> Array:
-        total = _window(_window(x, 2, self.stride, 0, lax.add), 1, self.stride, 0, lax.add)
-        counts = [_neighbours(side, self.stride) for side in x.shape[1:3]]
-        weight = 1.0 / np.outer(*counts)[None, :, :, None]
-        return total * jnp.asarray(weight, x.dtype)
-
-
-def _neighbours(side: int, stride: int) -> np.ndarray:
-    """How many of three neighbouring pixels lie inside an image, at every output position."""
-    position = np.arange(0, side, stride)
-    return 1 + (position > 0) + (position < side - 1)
+        return average_pool(x, self.stride)
 
 
 class Sequence(nn.Module):
