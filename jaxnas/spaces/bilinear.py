@@ -1,7 +1,7 @@
-"""Primitives of two arguments, linear in each: how `depthwise` and `dense` are told to JAX.
+"""Primitives of two arguments, linear in each: how `depthwise`, `dense` and `gate` are told to JAX.
 
-Where in the river: under the two convolutions. Knows arrays and axes; no image, no kernel. `sums.py` and `pools.py`
-register theirs here too, which are linear in one argument only, and tell their derivatives themselves.
+Where in the river: under the convolutions and gates. Knows arrays and axes; no image, no kernel. `sums.py` and
+`pools.py` register theirs here too, which are linear in one argument only, and tell their derivatives themselves.
 
 A convolution and its two transposes close a circle: all derivatives of all orders, forward and reverse, are made of a
 pair of such primitives, and each platform gets the form that is fast there. Plain autodiff of sums of shifted images

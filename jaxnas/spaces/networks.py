@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.layout import Layout
 from jaxnas.spaces.norm import takes_gate
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
@@ -259,13 +260,13 @@ def _edge(space, mixing, run: EdgeRun, fixed, differs, x: Array) -> Array:
 
     ops = {space.ops[op][0]: pure(column, op) for column, op in enumerate(run.ops)}
     y = mixing.mix(ops, gate_ops, x, key, step)
-    return gate.astype(y.dtype) * y
+    return scaled(y, gate, apart=True)
 
 
 def _gated(module, params, key: Array) -> Op:
     """One candidate as a function of its input and its gate."""
     apply = partial(module.apply, {"params": params}, rngs={"noise": key})
-    return apply if takes_gate(module) else lambda x, gate: gate.astype(x.dtype) * apply(x)
+    return apply if takes_gate(module) else lambda x, gate: scaled(apply(x), gate)
 
 
 def _unless_dead(apply: Op, alive: Array) -> Op:

@@ -22,6 +22,7 @@ from jax import Array, lax
 
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
+from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
 from jaxnas.spaces.pools import average_pool, max_pool
 
@@ -135,7 +136,7 @@ class Skip(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         if self.stride == 1:
-            return jnp.asarray(gate, x.dtype) * x
+            return scaled(x, gate)
         return FactorizedReduce(x.shape[-1], self.norm, bias=self.bias, name="reduce")(x, gate)
 
 

@@ -1,0 +1,82 @@
+"""A number times images: how a gate opens what no norm ends, as a pair of bilinear primitives.
+
+Where in the river: at the end of a skip connection, and of every edge. Knows images and one number; no edges, no alpha.
+
+    scaled(x, a) = a x        inner(x, g) = sum_bijc x g
+
+Each is the other's transpose, so that the gradient of a gate is one pass, in vector code on CPU (see `sums.py`).
+
+The cotangent of an edge is a slice of all states' cotangents, which the loop over edges goes on to update in place. XLA
+would draw the slice into each of the dozen kernels that read it, and copy all states twice so that they still can. So
+there `apart=True` makes the product with it a call that is fused with nothing: one slice is read, and kept.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+
+from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.spaces.norm import at_least_float32
+from jaxnas.spaces.sums import by_eights, totals
+from jaxnas.spaces.windows import alone
+
+_OPTIONS = ("apart", "back")  # whether this product is a call of its own, and whether its transpose is
+_scaled, _inner = Primitive("gate_scaled"), Primitive("gate_inner")
+
+
+def scaled(x: Array, gate: Array | float, *, apart: bool = False) -> Array:
+    """The images times a number, in their type.
+
+    Args:
+      x: images, [B, H, W, C].
+      gate: [], of any float type.
+      apart: whether the cotangent of x is a call of its own on CPU: for what ends an edge.
+    """
+    a = jnp.asarray(gate, x.dtype)
+    return a * x if common() else _scaled.bind(x, a, apart=False, back=apart)
+
+
+def _product(x: Array, a: Array) -> Array:
+    return x * a[..., None, None, None, None]
+
+
+_product_alone = alone()(_product)
+
+
+def _scaled_on_cpu(x: Array, a: Array, *, apart: bool, back: bool) -> Array:
+    return (_product_alone if apart else _product)(x, a)
+
+
+def _inner_on_cpu(x: Array, g: Array, **options) -> Array:
+    return totals(by_eights(_wide_product(x, g))).sum((-2, -1)).astype(x.dtype)
+
+
+def _wide_product(x: Array, g: Array) -> Array:
+    """In float32 at least: a sum over all pixels is no place for half precision."""
+    return at_least_float32(x) * at_least_float32(g)
+
+
+def _scaled_plain(x: Array, a: Array, **options) -> Array:
+    return _product(x, a)
+
+
+def _inner_plain(x: Array, g: Array, **options) -> Array:
+    return _wide_product(x, g).sum((-4, -3, -2, -1)).astype(x.dtype)
+
+
+def _scatter(g: Array, a: Array, shape: tuple[int, ...], *, apart: bool, back: bool) -> Array:
+    return _scaled.bind(g, a, apart=back, back=back)
+
+
+def _scaled_shape(x, a, **options) -> ShapedArray:
+    return ShapedArray(x.shape, x.dtype)
+
+
+def _inner_shape(x, g, **options) -> ShapedArray:
+    return ShapedArray(x.shape[:-4], x.dtype)
+
+
+register(_scaled, _scaled_shape, _scaled_on_cpu, _scaled_plain, _OPTIONS)
+register(_inner, _inner_shape, _inner_on_cpu, _inner_plain, _OPTIONS)
+transposed(_scaled, _inner, _scatter)
