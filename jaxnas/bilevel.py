@@ -9,7 +9,8 @@ A search step is a short sequence of moves, each after one pass grad_{w, alpha} 
     alpha    outer loss at the looked-ahead weights        validation batch
     weights  inner loss at the new alpha                   training batch
 
-All passes are one program on different data, so the moves are scanned and the pass is compiled once.
+All passes are one program on different data, so the moves are scanned and the pass is compiled once; under a flag where
+a move reads no gradient of the weights (`wanted.py`).
 """
 
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from jaxnas.hypergradient import (
     one_pass,
     stay,
 )
+from jaxnas.wanted import weights_wanted
 
 
 class Solver(NamedTuple):
@@ -103,15 +105,15 @@ def alternating(
 
     Returns:
       A solver. Its metrics are those of the inner loss at the weights' move under "train", and of the outer loss at
-      alpha's move under "valid", each with "grad_norm", the norm of grad_w before any clipping, and "moves", 1. Under
-      "valid" all are 0 where alpha rests.
+      alpha's move under "valid", each with "grad_norm", the norm of the gradient that moves it before any clipping
+      (grad_w; the hypergradient), and "moves", 1. Under "valid" all are 0 where alpha rests.
 
     Reference: Liu et al. 2019, arXiv:1806.09055, algorithm 1.
     """
     hypergradient = hypergradient or first_order()
     looks = hypergradient.lookahead is not stay
     look = _Move(INNER, partial(_look, hypergradient))
-    alpha = _Move(OUTER, partial(_move_alpha, hypergradient, alpha_tx))
+    alpha = _Move(OUTER, partial(_move_alpha, hypergradient, alpha_tx), hypergradient.reads_v)
     weights = _Move(INNER, partial(_move_weights, weights_tx))
     of_alpha = (look, alpha) if looks else (alpha,)
     moves = (weights, *of_alpha) if weights_first else (*of_alpha, weights)
@@ -143,7 +145,7 @@ def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTran
         weights, weights_opt = move(weights_tx, grads[0], state.weights_opt, state.weights)
         alpha, alpha_opt = move(alpha_tx, grads[1], state.alpha_opt, state.alpha)
         state = BilevelState(state.step + 1, weights, alpha, weights_opt, alpha_opt)
-        return state, {"train": _report(metrics, grads[0])}
+        return state, {"train": _report(metrics, _norm(grads[0]))}
 
     return Solver(partial(_init, weights_tx, alpha_tx), step)
 
@@ -157,26 +159,31 @@ class _Ahead(NamedTuple):
 
 class _Move(NamedTuple):
     level: int
-    make: Callable[..., Any]  # (problem, batches, (state, ahead), grads) -> (state, ahead)
+    make: Callable[..., Any]  # (problem, batches, (state, ahead), grads) -> (state, ahead), norm of what moves it
+    reads_weights: bool = True  # whether it reads grad_w
 
 
 def _look(hypergradient: Hypergradient, problem, batches, carry, grads):
     state, _ = carry
-    return state, _Ahead(hypergradient.lookahead(state.weights, grads[0], state.weights_opt), grads[0])
+    weights = hypergradient.lookahead(state.weights, grads[0], state.weights_opt)
+    return (state, _Ahead(weights, grads[0])), _norm(grads[0])
 
 
 def _move_alpha(hypergradient: Hypergradient, tx, problem, batches, carry, grads):
     state, ahead = carry
     v, direct = grads
     indirect = hypergradient.indirect(problem, state, batches, ahead and ahead.grads, v)
-    alpha, opt = move(tx, optax.tree.add(direct, indirect), state.alpha_opt, state.alpha)
-    return state._replace(alpha=alpha, alpha_opt=opt), ahead and ahead._replace(weights=state.weights)
+    whole = optax.tree.add(direct, indirect)
+    alpha, opt = move(tx, whole, state.alpha_opt, state.alpha)
+    state = state._replace(alpha=alpha, alpha_opt=opt)
+    return (state, ahead and ahead._replace(weights=state.weights)), _norm(whole)
 
 
 def _move_weights(tx, problem, batches, carry, grads):
     state, ahead = carry
     weights, opt = move(tx, grads[0], state.weights_opt, state.weights)
-    return state._replace(weights=weights, weights_opt=opt), ahead and ahead._replace(weights=weights)
+    state = state._replace(weights=weights, weights_opt=opt)
+    return (state, ahead and ahead._replace(weights=weights)), _norm(grads[0])
 
 
 def _play(problem: Problem, moves: tuple[_Move, ...], active: list, carry, batches: Batches):
@@ -190,39 +197,47 @@ def _play(problem: Problem, moves: tuple[_Move, ...], active: list, carry, batch
     if len({_shapes(batch) for batch in data}) > 1:
         metrics = []
         for level, batch, on, make in zip(levels, data, active, made, strict=True):
-            carry, seen = _one_move(problem, level, batch, on, lambda c, g, make=make: make(c, g), carry)
+            carry, seen = _one_move(problem, level, batch, on, (), make, carry)
             metrics.append(seen)
         return carry, metrics
 
     def body(carry, xs):
-        index, level, batch, on = xs
+        index, level, batch, on, wanted = xs
         if all(flag is True for flag in active):
             on = True
-        return _one_move(problem, level, batch, on, lambda c, g: lax.switch(index, made, c, g), carry)
+        return _one_move(problem, level, batch, on, wanted, lambda c, g: lax.switch(index, made, c, g), carry)
 
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *data)
     on = jnp.stack([jnp.asarray(flag) for flag in active])
-    carry, metrics = lax.scan(body, carry, (jnp.arange(len(moves)), jnp.array(levels), stacked, on))
+    reads = [move.reads_weights for move in moves]
+    wanted = () if all(reads) else (jnp.array(reads),)
+    carry, metrics = lax.scan(body, carry, (jnp.arange(len(moves)), jnp.array(levels), stacked, on, wanted))
     return carry, [jax.tree.map(lambda x, i=i: x[i], metrics) for i in range(len(moves))]
 
 
-def _one_move(problem: Problem, level, batch, on, make: Callable, carry):
+def _one_move(problem: Problem, level, batch, on, wanted: tuple[Array, ...], make: Callable, carry):
     def run(carry):
         state, ahead = carry
         at = ahead.weights if ahead else state.weights
-        (_, metrics), grads = one_pass(problem, level, at, state.alpha, batch)
-        return make(carry, grads), _report(metrics, grads[0])
+        with weights_wanted(*wanted):
+            (_, metrics), grads = one_pass(problem, level, at, state.alpha, batch)
+        carry, norm = make(carry, grads)
+        return carry, _report(metrics, norm)
 
     if on is True:
         return run(carry)
     state, _ = carry
-    measured = lambda state: _report(problem.loss(level, state.weights, state.alpha, batch)[1], state.weights)
+    measured = lambda state: _report(problem.loss(level, state.weights, state.alpha, batch)[1], jnp.zeros(()))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(measured, state))
     return lax.cond(on, run, lambda carry: (carry, zeros), carry)
 
 
-def _report(metrics: Metrics, grads: Grads) -> Metrics:
-    norm = global_norm(grads)
+def _norm(grads: Grads | Alpha) -> Array:
+    """In one type, whoever moves."""
+    return global_norm(grads).astype(float)
+
+
+def _report(metrics: Metrics, norm: Array) -> Metrics:
     return {**metrics, "grad_norm": norm, "moves": jnp.ones_like(norm)}
 
 

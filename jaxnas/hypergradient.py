@@ -77,6 +77,7 @@ class Hypergradient(NamedTuple):
 
     lookahead: Lookahead  # (weights, g, state of the optimizer) -> w'
     indirect: Indirect  # g = grad_w L_inner(w, alpha), unused where the look-ahead stays
+    reads_v: bool = True  # if `indirect` does not, v is not computed: it must not pass it on either
 
 
 def two_losses(inner: Callable, outer: Callable, mean: Callable[[Any], Any] = identity) -> Problem:
@@ -140,7 +141,7 @@ def first_order() -> Hypergradient:
         del problem, batches, g, v
         return jax.tree.map(jnp.zeros_like, state.alpha)
 
-    return Hypergradient(stay, indirect)
+    return Hypergradient(stay, indirect, reads_v=False)
 
 
 def unrolled(lookahead: Lookahead) -> Hypergradient:
@@ -288,10 +289,7 @@ def global_norm(tree: Any) -> Array:
     """Euclidean norm of a pytree, sqrt(sum x^2), summed as one vector: a sum for each array would be kernels for each.
 
     Args:
-      tree: of arrays of one float type.
-
-    Returns:
-      A scalar of that type; 0 for an empty tree.
+      tree: of arrays of one float type, which is that of the norm; 0 if it is empty.
     """
     return jnp.sqrt(jnp.square(ravel_pytree(tree)[0]).sum())
 

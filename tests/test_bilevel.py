@@ -97,11 +97,11 @@ def _by_hand(hypergradient, moves, weights_first, steps):
                 if hypergradient.lookahead is LOOK:
                     g = _grads(INNER, at, state.alpha, batches.train)[1][0]
                     at = moved(SGD, g, state.weights_opt, at)[0]
-                (_, seen), (v, _) = _grads(OUTER, at, state.alpha, batches.valid)
+                (_, seen), _ = _grads(OUTER, at, state.alpha, batches.valid)
                 direction = _hypergradient(hypergradient, PROBLEM, state, batches)
                 alpha, opt = moved(ADAM, direction, state.alpha_opt, state.alpha)
                 state = state._replace(alpha=alpha, alpha_opt=opt)
-                metrics["valid"] = _metrics(seen, v)
+                metrics["valid"] = _metrics(seen, direction)
             else:
                 metrics["valid"] = {"error": 0.0, "grad_norm": 0.0, "moves": 0.0}
         state = state._replace(step=step + 1)

@@ -99,7 +99,7 @@ def _products(equation) -> int:
         kernel = equation.invars[1].aval
         features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
         return out.size * kernel.size // features
-    if name == "dense_convolve":
+    if name in ("dense_convolve", "pointwise_convolve"):
         return out.size * prod(equation.invars[1].aval.shape[:-1])
     if name == "depthwise_convolve":
         return out.size * equation.params["size"] ** 2

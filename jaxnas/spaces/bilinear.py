@@ -1,4 +1,4 @@
-"""Primitives of two arguments, linear in each: how `depthwise`, `dense` and `gate` are told to JAX.
+"""Primitives of two arguments, linear in each: how convolutions and gates are told to JAX.
 
 Where in the river: under the convolutions and gates. Knows arrays and axes; no image, no kernel. `sums.py` and
 `pools.py` register theirs here too, which are linear in one argument only, and tell their derivatives themselves.
@@ -11,12 +11,12 @@ would keep one copy of them for each tap; a `custom_vjp` would forbid forward mo
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -47,6 +47,7 @@ def register(
     on_accelerator: Callable[..., Array],
     options: tuple[str, ...],
     folds: Folds = (None, None),
+    of_weights: bool = False,
 ) -> None:
     """Tells JAX what a primitive gives, computes, and does under `vmap`; `transposed` tells derivatives.
 
@@ -57,8 +58,12 @@ def register(
       options: names of the options.
       folds: where only one argument has an axis of `vmap`: which axis of it may hold that too, and in which axis of
         the result it comes out, both from the end; otherwise both arguments get an axis in front.
+      of_weights: whether this is the gradient of weights, which on CPU is left out where it is not wanted.
+
+    A primitive that is bound with a third array, the flag of `wanted.py`, gives it to the gradient of its second one.
     """
-    primitive.def_abstract_eval(shape)
+    on_cpu, on_accelerator = (_if_wanted if of_weights else _whatever)(on_cpu), _whatever(on_accelerator)
+    primitive.def_abstract_eval(_whatever(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, folds)
     mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
@@ -75,33 +80,73 @@ def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[...,
       convolve, correlate: the pair.
       scatter: (g, k, shape of x, options) -> array of that shape.
     """
-    ad.defbilinear(
-        convolve,
-        lambda ct, x, k, **options: scatter(ct, k, x.aval.shape, **options),
-        lambda ct, x, k, **options: correlate.bind(x, ct, **options),
-    )
-    ad.defbilinear(
-        correlate,
-        lambda ct, x, g, **options: scatter(g, ct, x.aval.shape, **options),
-        lambda ct, x, g, **options: convolve.bind(x, ct, **options),
-    )
+    rules: dict[Primitive, tuple[Callable, Callable]] = {
+        convolve: (
+            lambda ct, x, k, *flag, **options: scatter(ct, k, x.aval.shape, **options),
+            lambda ct, x, k, *flag, **options: correlate.bind(x, ct, *flag, **options),
+        ),
+        correlate: (
+            lambda ct, x, g, *flag, **options: scatter(g, ct, x.aval.shape, **options),
+            lambda ct, x, g, *flag, **options: convolve.bind(x, ct, **options),
+        ),
+    }
+    for primitive, of_arguments in rules.items():
+        ad.primitive_jvps[primitive] = partial(_slope, primitive)
+        ad.primitive_transposes[primitive] = partial(_transposed, of_arguments)
+
+
+def _whatever(function: Callable) -> Callable:
+    """The function without a flag."""
+    return lambda *args, **options: function(*args[:2], **options)
+
+
+def _if_wanted(function: Callable) -> Callable:
+    """The function where its flag is true, or where it has none; else zeros without running it."""
+
+    def call(x: Array, g: Array, *flag: Array, **options) -> Array:
+        run = partial(function, **options)
+        if not flag:
+            return run(x, g)
+        out = jax.eval_shape(run, x, g)
+        return lax.cond(flag[0], run, lambda x, g: jnp.zeros(out.shape, out.dtype), x, g)
+
+    return call
+
+
+def _slope(primitive: Primitive, primals, tangents, **options):
+    (x, k, *flag), (dx, dk, *_) = primals, tangents
+    y = primitive.bind(x, k, *flag, **options)
+    moved = [(dx, k)] * (type(dx) is not ad.Zero) + [(x, dk)] * (type(dk) is not ad.Zero)
+    return y, reduce(jnp.add, (primitive.bind(*pair, *flag, **options) for pair in moved))
+
+
+def _transposed(of_arguments: tuple[Callable, Callable], ct, x, k, *flag, **options):
+    which = ad.is_undefined_primal(k)
+    argument = k if which else x
+    out = ad.Zero(argument.aval) if type(ct) is ad.Zero else of_arguments[which](ct, x, k, *flag, **options)
+    return (None, out, *(None for _ in flag)) if which else (out, None, *(None for _ in flag))
 
 
 def _batched(primitive: Primitive, folds: Folds, args, axes, **options):
+    """Under a flag that differs between cases, all get the gradients if any of them wants it."""
+    flags = tuple(flag if axis is None else flag.any() for flag, axis in zip(args[2:], axes[2:], strict=True))
+    args, axes, bind = args[:2], axes[:2], lambda *args: primitive.bind(*args, *flags, **options)
     alone = [i for i, axis in enumerate(axes) if axis is not None]
+    if not alone:
+        return bind(*args), None
     fold = folds[alone[0]]
     if len(alone) == 1 and fold:
-        return _folded(primitive, alone[0], *fold, args, axes, **options)
+        return _folded(bind, alone[0], *fold, args, axes)
     count = args[alone[0]].shape[axes[alone[0]]]
     lead = lambda a, axis: jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
-    return primitive.bind(*map(lead, args, axes), **options), 0
+    return bind(*map(lead, args, axes)), 0
 
 
-def _folded(primitive: Primitive, which: int, into: int, out: int, args, axes, **options):
+def _folded(bind: Callable, which: int, into: int, out: int, args, axes):
     """The axis of one argument becomes part of its axis `into`, and is taken out of axis `out` of the result."""
     args, a = list(args), jnp.moveaxis(args[which], axes[which], into - 1)
     count, place = a.shape[into - 1], a.ndim + into
     args[which] = a.reshape(*a.shape[: place - 1], -1, *a.shape[place + 1 :])
-    y = primitive.bind(*args, **options)
+    y = bind(*args)
     place = y.ndim + out
     return y.reshape(*y.shape[:place], count, -1, *y.shape[place + 1 :]), place

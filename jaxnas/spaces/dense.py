@@ -25,6 +25,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
 from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.wanted import wanted
 
 Two = tuple[int, int]  # of the height and of the width
 Pad = tuple[Two, Two]  # in front and behind
@@ -48,8 +49,8 @@ def dense_convolution(x: Array, kernel: Array, *, stride: Two = (1, 1), pad: Pad
     if kernel.ndim != 4 or kernel.shape[2] != x.shape[-1]:
         raise ValueError(f"kernel has shape {kernel.shape}; for images {x.shape} it is [K, L, {x.shape[-1]}, O].")
     options: dict[str, Any] = {"size": kernel.shape[:2], "stride": tuple(stride), "spread": (1, 1), "pad": tuple(pad)}
-    run = _convolve_native if common() else _convolve.bind
-    return run(x, kernel.astype(x.dtype), **options)
+    k = kernel.astype(x.dtype)
+    return _convolve_native(x, k, **options) if common() else _convolve.bind(x, k, *wanted(), **options)
 
 
 def _spaced(x: Array, spread: Two) -> Array:
@@ -137,5 +138,6 @@ register(
     _vmapped(_correlate_native),
     _OPTIONS,
     folds=((-1, -2), (-1, -1)),  # more channels
+    of_weights=True,
 )
 transposed(_convolve, _correlate, _scatter)

@@ -26,6 +26,7 @@ from jax.extend.core import Primitive
 from jaxnas.spaces.bilinear import common, register, transposed
 from jaxnas.spaces.sums import by_eights, totals
 from jaxnas.spaces.windows import alone, padded, taps
+from jaxnas.wanted import wanted
 
 
 def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -42,8 +43,8 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     if kernel.shape[-1] != x.shape[-1]:
         raise ValueError(f"kernel has {kernel.shape[-1]} channels, the images have {x.shape[-1]}.")
     k = kernel.astype(x.dtype)
-    run = _convolve_grouped if common() else _convolve.bind
-    return run(x, k, size=k.shape[0], stride=stride, dilation=dilation)
+    options = {"size": k.shape[0], "stride": stride, "dilation": dilation}
+    return _convolve_grouped(x, k, **options) if common() else _convolve.bind(x, k, *wanted(), **options)
 
 
 _OPTIONS = ("size", "stride", "dilation")
@@ -117,5 +118,5 @@ def _padding(function: Callable) -> Callable:
 
 _convolve_on_cpu, _correlate_on_cpu = _padding(_convolve_shifts), _padding(_correlate_shifts)
 register(_convolve, _convolve_shape, _convolve_on_cpu, _convolve_grouped, _OPTIONS)
-register(_correlate, _correlate_shape, _correlate_on_cpu, _correlate_grouped, _OPTIONS)
+register(_correlate, _correlate_shape, _correlate_on_cpu, _correlate_grouped, _OPTIONS, of_weights=True)
 transposed(_convolve, _correlate, _scatter)

@@ -32,6 +32,7 @@ from jaxnas.spaces.norm import takes_gate
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
 from jaxnas.spaces.space import CellGates, Gates, Space
 from jaxnas.strategies.mixing import Mixing, Op, weighted_sum
+from jaxnas.wanted import wanted, weights_wanted
 
 Weights = Any  # a pytree of arrays: {"stem": ..., "parts": [...], "head": ...}
 
@@ -230,7 +231,8 @@ def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, para
     rows, columns = np.array(run.edges), np.array(run.ops)
     source, target = np.array([space.edges[e] for e in run.edges]).T
     keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
-    fixed = (run.alive[:, columns], keys, jnp.broadcast_to(step, rows.shape))
+    step, *flag = (jnp.broadcast_to(x, rows.shape) for x in (step, *wanted()))
+    fixed = (run.alive[:, columns], keys, step, flag)
     differs = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows])
     edge = partial(_edge, space, mixing, run)
     return layout.edges(edge, fixed, differs, source, target - shift, inputs, states)
@@ -249,7 +251,7 @@ def _spread(params, space: Space, run: EdgeRun):
 
 def _edge(space, mixing, run: EdgeRun, fixed, differs, x: Array) -> Array:
     """One edge: its gate times the mixture of its candidates."""
-    alive, key, step = fixed
+    alive, key, step, flag = fixed
     params, gate_ops, gate = differs
 
     def pure(column: int, op: int) -> Op:
@@ -259,7 +261,8 @@ def _edge(space, mixing, run: EdgeRun, fixed, differs, x: Array) -> Array:
         return apply if run.alive[:, op].all() else _unless_dead(apply, alive[column])
 
     ops = {space.ops[op][0]: pure(column, op) for column, op in enumerate(run.ops)}
-    y = mixing.mix(ops, gate_ops, x, key, step)
+    with weights_wanted(*flag):
+        y = mixing.mix(ops, gate_ops, x, key, step)
     return scaled(y, gate, apart=True)
 
 

@@ -24,6 +24,7 @@ from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
+from jaxnas.spaces.pointwise import pointwise_convolution
 from jaxnas.spaces.pools import average_pool, max_pool
 
 
@@ -52,9 +53,9 @@ class Conv(nn.Module):
         fan_in = self.kernel[0] * self.kernel[1] * x.shape[-1] // self.groups
         init = uniform_fan_in(fan_in)
         if self.kernel == (1, 1):
-            weight = self.param("kernel", init, (x.shape[-1], self.features)).astype(x.dtype)
+            weight = self.param("kernel", init, (x.shape[-1], self.features))
             x = x[:, :: self.stride[0], :: self.stride[1]]
-            y = (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], self.features)
+            y = pointwise_convolution(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], self.features)
         else:
             shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
             weight = self.param("kernel", init, shape).astype(x.dtype)
