@@ -34,7 +34,7 @@ from jaxnas.wanted import wanted, weights_wanted
 X = (2, 6, 6, 3)
 LOOK = through(optax.sgd(0.1))
 PRODUCTS = {
-    "pointwise": (lambda x, k: pointwise_convolution(x.reshape(-1, 3), k), (3, 4)),
+    "pointwise": (pointwise_convolution, (3, 4)),
     "depthwise": (partial(depthwise_convolution, stride=2), (3, 3, 3)),
     "dense": (partial(dense_convolution, pad=((1, 1), (1, 1))), (3, 3, 3, 4)),
 }

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.spaces.bilinear import shared
 from jaxnas.spaces.sums import affine, moments
 
 Gate = Array | float  # [] weight of a candidate, any float type
@@ -62,6 +63,9 @@ def _standardize_jvp(primals, tangents):
     dx = at_least_float32(dx)
     dy = _slope(y, dx, _means(y, dx), scale.astype(y.dtype) * r, dscale.astype(y.dtype))
     return (_per_channel(scale, y) * y).astype(x.dtype), dy.astype(x.dtype)
+
+
+_standardize = shared(standardize)
 
 
 @jax.custom_jvp
@@ -124,7 +128,7 @@ class BatchNorm(nn.Module):
     def _normalize(self, x: Array, scale: Array) -> Array:
         moves = self.is_mutable_collection("statistics")
         if not moves and not self.has_variable("statistics", "mean"):
-            return standardize(x, scale)
+            return _standardize(x, scale)
         shape, dtype = (x.shape[-1],), jnp.result_type(float)
         mean = self.variable("statistics", "mean", lambda: jnp.zeros(shape, dtype))
         variance = self.variable("statistics", "variance", lambda: jnp.ones(shape, dtype))
@@ -136,4 +140,4 @@ class BatchNorm(nn.Module):
             found = zip(_moments(lax.stop_gradient(at_least_float32(x))), (1.0, n / max(n - 1, 1)), strict=True)
             for kept, (new, factor) in zip((mean, variance), found, strict=True):
                 kept.value = kept.value + MOMENTUM * (factor * new.astype(kept.value.dtype) - kept.value)
-        return standardize(x, scale)
+        return _standardize(x, scale)

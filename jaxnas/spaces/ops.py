@@ -55,7 +55,7 @@ class Conv(nn.Module):
         if self.kernel == (1, 1):
             weight = self.param("kernel", init, (x.shape[-1], self.features))
             x = x[:, :: self.stride[0], :: self.stride[1]]
-            y = pointwise_convolution(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], self.features)
+            y = pointwise_convolution(x, weight)
         else:
             shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
             weight = self.param("kernel", init, shape).astype(x.dtype)

@@ -4,8 +4,8 @@ Where in the river: inside one candidate operation or a fixed part. Knows pixels
 
     convolve(x, k)[p, o] = sum_c x[p, c] k[c, o]        correlate(x, g)[c, o] = sum_p x[p, c] g[p, o]
 
-Both are plain matrix products on every platform. They are primitives only because the gradient of the kernel is left
-out where it is not wanted (see `wanted.py`).
+with one row for each pixel. Both are plain matrix products on every platform. They are primitives only because the
+gradient of the kernel is left out where it is not wanted (see `wanted.py`).
 """
 
 import jax.numpy as jnp
@@ -13,21 +13,23 @@ from jax import Array
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
-from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.spaces.bilinear import common, register, shared, transposed
 from jaxnas.wanted import wanted
 
 _convolve, _correlate = Primitive("pointwise_convolve"), Primitive("pointwise_correlate")
 
 
+@shared
 def pointwise_convolution(x: Array, kernel: Array) -> Array:
-    """Pixels times a matrix.
+    """Each pixel times a matrix.
 
     Args:
-      x: pixels, [P, C].
+      x: images, [B, H, W, C].
       kernel: [C, O]; cast to the type of `x`.
     """
-    k = kernel.astype(x.dtype)
-    return x @ k if common() else _convolve.bind(x, k, *wanted())
+    pixels, k = x.reshape(-1, x.shape[-1]), kernel.astype(x.dtype)
+    y = pixels @ k if common() else _convolve.bind(pixels, k, *wanted())
+    return y.reshape(*x.shape[:-1], k.shape[-1])
 
 
 def _product(x: Array, k: Array) -> Array:
