@@ -117,7 +117,7 @@ def beside_peers(case: Case, built: Built, wish: Wish, steps: int) -> tuple[dict
     key = jax.random.key(case.seed)
     compiled = compile_step(built.search, built.batches, key)
     state = first_state(built.search, key)
-    step = stepper(compiled, state, built.batches)
+    step = stepper(compiled.run, state, built.batches)
     seconds, peers = compare(case, built, state, step, wish, steps)
     ours = {**record(compiled), "working_bytes": working_bytes(step), **summary(seconds, case.batch)._asdict()}
     ran = {name: peer for name, peer in peers.items() if "skipped" not in peer}

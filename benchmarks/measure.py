@@ -52,19 +52,19 @@ def compile_step(search: Search | Searches, batches: Batches, key: Array) -> Com
     XLA counts the body of a loop once, however often it runs, so its operations and bytes are far below the truth for
     a program that scans; `work` gives what a step has to do.
     """
+    lowered, compiled, seconds = time_compilation(search, batches, key)
+    lines = lowered.as_text().count("\n")
+    return Compiled(compiled, **seconds, stablehlo_lines=lines, **sizes(compiled), **counts(compiled))
+
+
+def time_compilation(search: Search | Searches, batches: Batches, key: Array) -> tuple[Any, Any, dict[str, float]]:
+    """(lowered, compiled, seconds of each part), and nothing that a run would not do: what is counted takes seconds."""
     state = jax.eval_shape(search.init, key)
     traced, trace_seconds = timed(lambda: jax.jit(search.step, donate_argnums=0).trace(state, batches))
     lowered, lower_seconds = timed(traced.lower)
     compiled, compile_seconds = timed(lambda: lowered.compile(options()))
-    return Compiled(
-        compiled,
-        trace_seconds,
-        lower_seconds,
-        compile_seconds,
-        lowered.as_text().count("\n"),
-        **sizes(compiled),
-        **counts(compiled),
-    )
+    names = ("trace_seconds", "lower_seconds", "compile_seconds")
+    return lowered, compiled, dict(zip(names, (trace_seconds, lower_seconds, compile_seconds), strict=True))
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -103,12 +103,12 @@ def first_state(search: Search | Searches, key: Array) -> SearchState:
     return compile_init(search.init, key)(key)
 
 
-def stepper(compiled: Compiled, state: SearchState, batches: Batches) -> Callable[[], Any]:
+def stepper(run: Callable[[SearchState, Batches], Any], state: SearchState, batches: Batches) -> Callable[[], Any]:
     """A call makes the next step, waits for it and gives its metrics."""
     held = [state]
 
     def step():
-        held[0], metrics = compiled.run(held[0], batches)
+        held[0], metrics = run(held[0], batches)
         return jax.block_until_ready(metrics)
 
     return step
@@ -141,7 +141,7 @@ def measure(search: Search | Searches, batches: Batches, steps: int, key: Array,
       images: those of the training batch, of all searches together.
     """
     compiled = compile_step(search, batches, key)
-    step = stepper(compiled, first_state(search, key), batches)
+    step = stepper(compiled.run, first_state(search, key), batches)
     step()  # the first one finds memory that nobody has touched
     used = working_bytes(step)
     seconds = [timed(step)[1] for _ in range(steps)]

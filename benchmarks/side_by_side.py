@@ -47,7 +47,7 @@ def ready(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
     built, key = build(case), jax.random.key(case.seed)
     compiled, state = compile_step(built.search, built.batches, key), first_state(built.search, key)
     middle = state._replace(bilevel=state.bilevel._replace(step=jnp.int32(LENGTH * 3 // 5)))
-    return stepper(compiled, middle, built.batches), record(compiled)
+    return stepper(compiled.run, middle, built.batches), record(compiled)
 
 
 def peer_ready(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:

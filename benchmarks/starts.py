@@ -42,22 +42,20 @@ def first_step(case: Case, spawned: float) -> dict[str, Any]:
     import jax
 
     from benchmarks.build import build
-    from benchmarks.measure import compile_step, stepper, timed
+    from benchmarks.measure import stepper, time_compilation, timed
     from jaxnas.epoch import compile_init
 
     imported = time.time() - spawned
     built, build_seconds = timed(lambda: build(case))
     key = jax.random.key(case.seed)
     draw = compile_init(built.search.init, key)  # beside the step, as a run does
-    compiled = compile_step(built.search, built.batches, key)
+    _, compiled, seconds = time_compilation(built.search, built.batches, key)
     state, init_seconds = timed(lambda: jax.block_until_ready(draw(key)))
     _, step_seconds = timed(stepper(compiled, state, built.batches))
     return {
         "import_seconds": imported,
         "build_seconds": build_seconds,
-        "trace_seconds": compiled.trace_seconds,
-        "lower_seconds": compiled.lower_seconds,
-        "compile_seconds": compiled.compile_seconds,
+        **seconds,
         "init_seconds": init_seconds,
         "step_seconds": step_seconds,
         "total_seconds": time.time() - spawned,
