@@ -102,8 +102,8 @@ def _seconds(run: Mapping[str, Any]) -> str:
 
 
 def picture(result: Mapping[str, Any]) -> Figure:
-    """Bars of seconds for each step, of memory, and of the start where it was measured."""
-    columns, begun = runs(result), starts(result)
+    """Bars of seconds for each step, of memory, and of the start where ours was measured."""
+    columns, begun = runs(result), starts(result) if result["starts"] else {}
     figure = Figure(figsize=(11 if begun else 7.5, 3.4), layout="constrained")
     figure.suptitle(title(result), fontsize=10)
     axes = figure.subplots(1, 3 if begun else 2)

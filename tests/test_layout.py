@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnas.spaces.darts import darts
-from jaxnas.spaces.layout import Layout, fanned, kept, recomputed, scanned
+from jaxnas.spaces.layout import Layout, fanned, kept, products_kept, recomputed, scanned
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.draws import uniform
@@ -22,7 +22,8 @@ LAYOUTS = {
     "edges written out by threes, cells by twos": Layout(edges=recomputed(3), cells=2),
     "edges of a node at once": Layout(edges=fanned()),
     "edges keep their inputs": Layout(edges=scanned()),
-    "products kept": Layout(edges=scanned(remat=POLICY)),
+    "products kept": Layout(edges=scanned(remat=products_kept)),
+    "a policy of JAX": Layout(edges=scanned(remat=POLICY)),
     "nothing computed again": Layout(edges=scanned(remat=kept)),
 }
 
@@ -50,6 +51,18 @@ def point():
 def expected(point):
     with jax.enable_x64(True):
         return jax.jit(_slopes()[1])(*point)
+
+
+def test_what_is_kept_takes_memory(point):
+    """Inputs of edges only, products too, everything."""
+    point = jax.tree.map(lambda x: x.astype(jnp.float32), point)
+
+    def temporaries(remat):
+        compiled = jax.jit(_slopes(layout=Layout(edges=scanned(remat=remat)))[1]).lower(*point).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    inputs, products, everything = map(temporaries, (jax.checkpoint, products_kept, kept))
+    assert 1.1 * inputs < products < 0.9 * everything
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -45,7 +45,7 @@ def common() -> bool:
 def shared(function: Callable[..., Array]) -> Callable[..., Array]:
     """The function, traced and differentiated once for all arguments of one shape, however many edges call it.
 
-    Half of the lines of a second-order step, and a third of the seconds to trace it; XLA inlines the calls.
+    A third of the lines of a second-order step, and of the seconds to trace it; XLA inlines the calls.
 
     Args:
       function: of arrays; it may read the flag of `wanted.py`.

@@ -18,6 +18,10 @@ Edge = Callable[[Any, Any, Array], Array]
 # are None the states themselves, and come in an order in which a state is complete before it is read
 Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
 
+PRODUCTS = frozenset(
+    {"dot_general", "conv_general_dilated", "pointwise_convolve", "depthwise_convolve", "dense_convolve"}
+)  # names of primitives
+
 
 def recomputed(unroll: int = 1) -> Visit:
     """Edges one after another in one loop, each computed again in the backward pass: needs the least memory.
@@ -66,8 +70,8 @@ def scanned(unroll: int = 1, remat: Callable[[Edge], Edge] = jax.checkpoint) -> 
 
     Args:
       unroll: edges written out in the body of the loop.
-      remat: what wraps one edge: `jax.checkpoint` (computed again in the backward pass), `partial(jax.checkpoint,
-        policy=...)` (parts of it kept), or `kept` (everything kept).
+      remat: what wraps one edge: `jax.checkpoint` (computed again in the backward pass), `products_kept`,
+        `partial(jax.checkpoint, policy=...)` (other parts of it kept), or `kept` (everything kept).
     """
 
     def visit(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
@@ -108,6 +112,17 @@ def kept(edge: Edge) -> Edge:
       edge: what computes an edge.
     """
     return edge
+
+
+def products_kept(edge: Edge) -> Edge:
+    """Keeps the results of convolutions and matrix products for the backward pass, and computes the rest again.
+
+    JAX's own `dots_saveable` knows no convolution, and not the 1x1 ones that are primitives here.
+
+    Args:
+      edge: what computes an edge.
+    """
+    return jax.checkpoint(edge, policy=lambda primitive, *_, **options: primitive.name in PRODUCTS)
 
 
 class Layout(NamedTuple):
