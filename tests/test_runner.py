@@ -95,7 +95,7 @@ def test_a_run_writes_everything(result):
     for picture in ("cells.png", "alpha.png", "curves.png"):
         assert (out / picture).read_bytes()[:4] == b"\x89PNG"
     page = (out / "report.html").read_text()
-    assert "3 of 3 epochs." in page and page.count("<figure") == 1 + 2 + 6  # cells, alpha of each, curves
+    assert "3 of 3 epochs." in page and page.count("<figure") == 1 + 2 + 7  # cells, alpha of each, curves
     tables = folder.read_scores(out)
     assert {cell: table.shape for cell, table in tables.items()} == dict.fromkeys(("normal", "reduce"), (3, 14, 3))
     np.testing.assert_allclose(tables["normal"].sum(-1), 1, rtol=1e-5)
