@@ -26,8 +26,8 @@ CURVES = (  # (names in a record, label of the axis)
     (("train_accuracy", "valid_accuracy"), "accuracy, share"),
     (("alpha_entropy",), "entropy of alpha, nats"),
     (("skips",), "skip connections, number"),
-    (("train_grad_norm",), "norm of the weights' gradient, nats"),
-    (("valid_grad_norm",), "norm of alpha's gradient, nats"),
+    (("train_grad_norm",), "weights' gradient norm, nats"),
+    (("valid_grad_norm",), "alpha's gradient norm, nats"),
     (("rate",), "learning rate"),
     (("images_per_second",), "images per second"),
 )
