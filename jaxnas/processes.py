@@ -38,6 +38,8 @@ def join(heartbeat: int = HEARTBEAT) -> None:
             f"--distributed does not know its processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by SLURM or Open MPI."
         ) from error
+    if jax.default_backend() == "cpu":  # a program that is loaded again sends its collectives in no fixed order there
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def leads() -> bool:

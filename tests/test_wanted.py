@@ -126,6 +126,19 @@ def test_only_the_cpu_gets_a_condition(name, platform, conditions):
     assert text(both, x, k).count("stablehlo.case") == 0
 
 
+@ANY
+def test_a_program_for_several_devices_has_no_condition(name):
+    """A sum over devices inside one is sent by each process in another order."""
+    product, shape = PRODUCTS[name]
+    devices = jax.sharding.AbstractMesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = lambda *axes: jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec(*axes))
+    both = jax.grad(_curved(product), (0, 1))
+    placed = jax.jit(lambda flag, x, k: _under(flag, both)(x, k), in_shardings=(split(), split("data"), split()))
+    arrays = [jax.ShapeDtypeStruct(s, d) for s, d in (((), jnp.bool), (X, jnp.float32), (shape, jnp.float32))]
+    lowered = placed.trace(*arrays).lower(lowering_platforms=("cpu",))
+    assert "num_partitions = 2" in lowered.as_text() and "stablehlo.case" not in lowered.as_text()
+
+
 # ------------------------------------------------------------------------------------------ whole networks
 
 

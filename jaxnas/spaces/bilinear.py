@@ -87,13 +87,12 @@ def register(
 
     A primitive that is bound with a third array, the flag of `wanted.py`, gives it to the gradient of its second one.
     """
-    on_cpu, on_accelerator = (_if_wanted if of_weights else _whatever)(on_cpu), _whatever(on_accelerator)
     primitive.def_abstract_eval(_whatever(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, folds)
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False))
+    mlir.register_lowering(primitive, (_lowered_if_wanted if of_weights else _lowered)(on_cpu))
     for platform in ("cuda", "rocm", "tpu"):
-        mlir.register_lowering(primitive, mlir.lower_fun(on_accelerator, multiple_results=False), platform=platform)
+        mlir.register_lowering(primitive, _lowered(on_accelerator), platform=platform)
 
 
 def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[..., Array]) -> None:
@@ -123,6 +122,25 @@ def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[...,
 def _whatever(function: Callable) -> Callable:
     """The function without a flag."""
     return lambda *args, **options: function(*args[:2], **options)
+
+
+def _lowered(function: Callable) -> Callable:
+    return mlir.lower_fun(_whatever(function), multiple_results=False)
+
+
+def _lowered_if_wanted(function: Callable) -> Callable:
+    """Under a condition, but on one device only.
+
+    On several the sum over devices would move into it, and XLA's CPU runtime, which makes conditions at the same time,
+    would send these sums in another order from each process.
+    """
+    always, perhaps = _lowered(function), mlir.lower_fun(_if_wanted(function), multiple_results=False)
+
+    def rule(ctx, *args, **options):
+        one_device = getattr(ctx.module_context.axis_context, "num_devices", None) == 1
+        return (perhaps if one_device else always)(ctx, *args, **options)
+
+    return rule
 
 
 def _if_wanted(function: Callable) -> Callable:
