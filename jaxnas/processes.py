@@ -20,6 +20,8 @@ PATIENCE = 3600  # seconds that a process waits for others which compile, or wri
 def join(heartbeat: int = HEARTBEAT) -> None:
     """Makes this process one of several that run one search; call it before anything is computed.
 
+    On CPU it turns JAX's folder of compiled programs off: processes that load one from there mix up their messages.
+
     On SLURM, Open MPI, Kubernetes and TPU slices JAX finds the others by itself. Elsewhere say it in the environment:
     JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
@@ -38,7 +40,7 @@ def join(heartbeat: int = HEARTBEAT) -> None:
             f"--distributed does not know its processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by SLURM or Open MPI."
         ) from error
-    if jax.default_backend() == "cpu":  # a program that is loaded again sends its collectives in no fixed order there
+    if jax.default_backend() == "cpu":
         jax.config.update("jax_enable_compilation_cache", False)
 
 

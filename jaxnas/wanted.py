@@ -6,7 +6,8 @@ weight (`spaces/bilinear.py`). Knows nothing else.
 All moves of a step are one compiled pass (see `bilevel.py`), and that of alpha needs no gradient of the weights in
 first order: a third of the work of its backward pass. JAX leaves out what nobody reads when it traces, which here is
 too early. So the pass is traced under a flag, an array, and each product leaves its kernel's gradient out where that is
-false. Whoever sets it must not read them there: on CPU they are zeros then, elsewhere they are computed all the same.
+false. Whoever sets it must not read them there: on one CPU device they are zeros then, elsewhere they are computed all
+the same.
 """
 
 import contextlib

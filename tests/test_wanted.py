@@ -128,7 +128,7 @@ def test_only_the_cpu_gets_a_condition(name, platform, conditions):
 
 @ANY
 def test_a_program_for_several_devices_has_no_condition(name):
-    """A sum over devices inside one is sent by each process in another order."""
+    """A sum over devices inside one could be sent by each process in another order."""
     product, shape = PRODUCTS[name]
     devices = jax.sharding.AbstractMesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split = lambda *axes: jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec(*axes))

@@ -87,7 +87,7 @@ def register(
 
     A primitive that is bound with a third array, the flag of `wanted.py`, gives it to the gradient of its second one.
     """
-    primitive.def_abstract_eval(_whatever(shape))
+    primitive.def_abstract_eval(_without_flag(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, folds)
     mlir.register_lowering(primitive, (_lowered_if_wanted if of_weights else _lowered)(on_cpu))
@@ -104,35 +104,38 @@ def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[...,
       convolve, correlate: the pair.
       scatter: (g, k, shape of x, options) -> array of that shape.
     """
-    rules: dict[Primitive, tuple[Callable, Callable]] = {
-        convolve: (
-            lambda ct, x, k, *flag, **options: scatter(ct, k, x.aval.shape, **options),
-            lambda ct, x, k, *flag, **options: correlate.bind(x, ct, *flag, **options),
-        ),
-        correlate: (
-            lambda ct, x, g, *flag, **options: scatter(g, ct, x.aval.shape, **options),
-            lambda ct, x, g, *flag, **options: convolve.bind(x, ct, **options),
-        ),
-    }
-    for primitive, of_arguments in rules.items():
-        ad.primitive_jvps[primitive] = partial(_slope, primitive)
-        ad.primitive_transposes[primitive] = partial(_transposed, of_arguments)
+    _derivatives(
+        convolve,
+        lambda ct, x, k, *flag, **options: scatter(ct, k, x.aval.shape, **options),
+        lambda ct, x, k, *flag, **options: correlate.bind(x, ct, *flag, **options),
+    )
+    _derivatives(
+        correlate,
+        lambda ct, x, g, *flag, **options: scatter(g, ct, x.aval.shape, **options),
+        lambda ct, x, g, *flag, **options: convolve.bind(x, ct, **options),
+    )
 
 
-def _whatever(function: Callable) -> Callable:
+def _derivatives(primitive: Primitive, *of_arguments: Callable) -> None:
+    """`ad.defbilinear` for a primitive that may have a flag, which has no derivative."""
+    ad.primitive_jvps[primitive] = partial(_slope, primitive)
+    ad.primitive_transposes[primitive] = partial(_transposed, of_arguments)
+
+
+def _without_flag(function: Callable) -> Callable:
     """The function without a flag."""
     return lambda *args, **options: function(*args[:2], **options)
 
 
 def _lowered(function: Callable) -> Callable:
-    return mlir.lower_fun(_whatever(function), multiple_results=False)
+    return mlir.lower_fun(_without_flag(function), multiple_results=False)
 
 
 def _lowered_if_wanted(function: Callable) -> Callable:
     """Under a condition, but on one device only.
 
-    On several the sum over devices would move into it, and XLA's CPU runtime, which makes conditions at the same time,
-    would send these sums in another order from each process.
+    On several the sum over devices could move into it, and two of these, which XLA may run at the same time, could be
+    sent in another order by each process.
     """
     always, perhaps = _lowered(function), mlir.lower_fun(_if_wanted(function), multiple_results=False)
 
@@ -163,7 +166,7 @@ def _slope(primitive: Primitive, primals, tangents, **options):
     return y, reduce(jnp.add, (primitive.bind(*pair, *flag, **options) for pair in moved))
 
 
-def _transposed(of_arguments: tuple[Callable, Callable], ct, x, k, *flag, **options):
+def _transposed(of_arguments: tuple[Callable, ...], ct, x, k, *flag, **options):
     which = ad.is_undefined_primal(k)
     argument = k if which else x
     out = ad.Zero(argument.aval) if type(ct) is ad.Zero else of_arguments[which](ct, x, k, *flag, **options)

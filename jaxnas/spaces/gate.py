@@ -32,6 +32,9 @@ def scaled(x: Array, gate: Array | float, *, apart: bool = False) -> Array:
       x: images, [B, H, W, C].
       gate: [], of any float type.
       apart: whether the cotangent of x is a call of its own on CPU: for what ends an edge.
+
+    Returns:
+      Images of the shape and type of `x`.
     """
     a = jnp.asarray(gate, x.dtype)
     return a * x if common() else _scaled.bind(x, a, apart=False, back=apart)

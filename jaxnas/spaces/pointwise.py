@@ -26,6 +26,9 @@ def pointwise_convolution(x: Array, kernel: Array) -> Array:
     Args:
       x: images, [B, H, W, C].
       kernel: [C, O]; cast to the type of `x`.
+
+    Returns:
+      Images [B, H, W, O] of the type of `x`.
     """
     pixels, k = x.reshape(-1, x.shape[-1]), kernel.astype(x.dtype)
     y = pixels @ k if common() else _convolve.bind(pixels, k, *wanted())

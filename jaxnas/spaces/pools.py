@@ -108,6 +108,8 @@ def _put_of(images: Array, place: Array, *, stride: int) -> Array:
 
 
 def _of_images(function: Callable, value: float) -> Callable:
+    """A function of padded images as one of images."""
+
     def call(x: Array, *place: Array, stride: int, sides: tuple[int, int]) -> Array:
         return function(padded(x, 1, value), *place, stride=stride)
 
@@ -115,6 +117,8 @@ def _of_images(function: Callable, value: float) -> Callable:
 
 
 def _of_spread(function: Callable) -> Callable:
+    """A function of padded images as one of images [B, h, w, C] whose pixels it spreads over the larger ones."""
+
     def call(g: Array, *place: Array, stride: int, sides: tuple[int, int]) -> Array:
         full = partial(padded, pad=1, spread=stride, sides=sides)
         return function(full(g), *(full(p, value=-1) for p in place), stride=1)

@@ -42,6 +42,9 @@ def padded(x: Array, pad: int, value: float = 0, *, spread: int = 1, sides: Sequ
       value: what stands there.
       spread: steps from one pixel to the next.
       sides: height and width to fill up to before padding; what the pixels span unless given.
+
+    Returns:
+      Images with sides `sides` + 2 `pad`.
     """
     spans = [(side - 1) * spread + 1 for side in x.shape[-3:-1]]
     inside = [(pad, pad + full - span, spread - 1) for full, span in zip(sides or spans, spans, strict=True)]
