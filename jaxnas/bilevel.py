@@ -189,12 +189,13 @@ def _move_weights(tx, problem, batches, carry, grads):
 def _play(problem: Problem, moves: tuple[_Move, ...], active: list, carry, batches: Batches):
     """Makes the moves in order: ((state, ahead), [metrics of each move]).
 
-    Batches of one shape are stacked and the moves scanned, so that the pass is compiled once; else once per move.
+    Batches of one shape are stacked and the moves scanned, so that the pass is compiled once, unless the problem wants
+    each written out: then a move that reads no gradient of the weights computes none.
     """
     levels = [move.level for move in moves]
     data = [batches.valid if level == OUTER else batches.train for level in levels]
     made = [partial(move.make, problem, batches) for move in moves]
-    if len({_shapes(batch) for batch in data}) > 1:
+    if not problem.one_program or len({_shapes(batch) for batch in data}) > 1:
         metrics = []
         for level, batch, on, make in zip(levels, data, active, made, strict=True):
             carry, seen = _one_move(problem, level, batch, on, (), make, carry)

@@ -41,6 +41,7 @@ class Problem(NamedTuple):
 
     loss: Callable[[Any, Weights, Alpha, Batch], tuple[Array, Metrics]]  # (level, weights, alpha, batch)
     mean: Callable[[Any], Any] = identity  # pytree -> pytree
+    one_program: bool = True  # whether the passes of a step are one program in a loop, or each is written out
 
     def inner(self, weights: Weights, alpha: Alpha, batch: Batch) -> tuple[Array, Metrics]:
         """Training loss and what to report."""

@@ -15,6 +15,7 @@ import optax
 from jax import Array, lax
 
 from jaxnas.hypergradient import INNER, OUTER, Batch, Batches, BilevelState, Metrics, Problem
+from jaxnas.spaces import layout
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.networks import Model, supernet
 from jaxnas.spaces.space import CellGates, Space
@@ -89,7 +90,8 @@ def bind(
     def problem(state: SearchState) -> Problem:
         step = state.bilevel.step
         key_step = jax.random.fold_in(state.key, step)
-        return Problem(partial(loss, key=key_step, step=step), _mean_over(axis_name))
+        one_program = (net.layout or layout.default()).one_pass
+        return Problem(partial(loss, key=key_step, step=step), _mean_over(axis_name), one_program)
 
     def step(state: SearchState, batches: Batches) -> tuple[SearchState, Metrics]:
         bilevel, metrics = strategy.solver.step(problem(state), state.bilevel, batches)  # loss -> alpha', weights'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnas.spaces.darts import darts
-from jaxnas.spaces.layout import Layout, fanned, kept, products_kept, recomputed, scanned
+from jaxnas.spaces.layout import Layout, fanned, kept, products_kept, recomputed, scanned, side_by_side
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Gates
 from jaxnas.strategies.draws import uniform
@@ -25,6 +25,8 @@ LAYOUTS = {
     "products kept": Layout(edges=scanned(remat=products_kept)),
     "a policy of JAX": Layout(edges=scanned(remat=POLICY)),
     "nothing computed again": Layout(edges=scanned(remat=kept)),
+    "edges side by side in channels": Layout(edges=side_by_side()),
+    "the same, computed again": Layout(edges=side_by_side(jax.checkpoint)),
 }
 
 

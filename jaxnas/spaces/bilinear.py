@@ -9,7 +9,7 @@ would keep one copy of them for each tap; a `custom_vjp` would forbid forward mo
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial, reduce, wraps
 from typing import Any
@@ -22,6 +22,8 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxnas.wanted import wanted, weights_wanted
 
+GPUS = ("cuda", "rocm")
+Beside = Callable[..., tuple[Array, int]]  # (bind, arrays, their axes, n cases, **options) -> array and its axis
 Folds = tuple[tuple[int, int] | None, tuple[int, int] | None]  # for each argument: its axis, and that of the result
 
 _common = ContextVar("common", default=False)
@@ -73,6 +75,8 @@ def register(
     options: tuple[str, ...],
     folds: Folds = (None, None),
     of_weights: bool = False,
+    beside: Beside | None = None,
+    on_gpu: Callable[..., Array] | None = None,
 ) -> None:
     """Tells JAX what a primitive gives, computes, and does under `vmap`; `transposed` tells derivatives.
 
@@ -84,15 +88,18 @@ def register(
       folds: where only one argument has an axis of `vmap`: which axis of it may hold that too, and in which axis of
         the result it comes out, both from the end; otherwise both arguments get an axis in front.
       of_weights: whether this is the gradient of weights, which on CPU is left out where it is not wanted.
+      beside: what it does where the axis of `vmap` stands beside the channels of the images, [B, H, W, n, C]:
+        `channels_apart` where channels do not mix; None where it has no such form.
+      on_gpu: the form for CUDA and ROCm, if it differs from that for other accelerators.
 
     A primitive that is bound with a third array, the flag of `wanted.py`, gives it to the gradient of its second one.
     """
     primitive.def_abstract_eval(_without_flag(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
-    batching.primitive_batchers[primitive] = partial(_batched, primitive, folds)
+    batching.primitive_batchers[primitive] = partial(_batched, primitive, folds, beside)
     mlir.register_lowering(primitive, (_lowered_if_wanted if of_weights else _lowered)(on_cpu))
-    for platform in ("cuda", "rocm", "tpu"):
-        mlir.register_lowering(primitive, _lowered(on_accelerator), platform=platform)
+    for platform, form in {"tpu": on_accelerator, **dict.fromkeys(GPUS, on_gpu or on_accelerator)}.items():
+        mlir.register_lowering(primitive, _lowered(form), platform=platform)
 
 
 def transposed(convolve: Primitive, correlate: Primitive, scatter: Callable[..., Array]) -> None:
@@ -173,19 +180,64 @@ def _transposed(of_arguments: tuple[Callable, ...], ct, x, k, *flag, **options):
     return (None, out, *(None for _ in flag)) if which else (out, None, *(None for _ in flag))
 
 
-def _batched(primitive: Primitive, folds: Folds, args, axes, **options):
+def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, args, axes, **options):
     """Under a flag that differs between cases, all get the gradients if any of them wants it."""
     flags = tuple(flag if axis is None else flag.any() for flag, axis in zip(args[2:], axes[2:], strict=True))
-    args, axes, bind = args[:2], axes[:2], lambda *args: primitive.bind(*args, *flags, **options)
+    args, axes = args[:2], axes[:2]
+    bind = lambda *args, **more: primitive.bind(*args, *flags, **{**options, **more})
+    grouped = options.get("groups", 1) > 1
+    if beside and not grouped and any(map(_beside_channels, args, axes)):
+        count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
+        return (beside if count > 1 else _alone)(bind, args, axes, count, **options)
     alone = [i for i, axis in enumerate(axes) if axis is not None]
     if not alone:
         return bind(*args), None
-    fold = folds[alone[0]]
+    fold = None if grouped else folds[alone[0]]
     if len(alone) == 1 and fold:
         return _folded(bind, alone[0], *fold, args, axes)
     count = args[alone[0]].shape[axes[alone[0]]]
     lead = lambda a, axis: jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
     return bind(*map(lead, args, axes)), 0
+
+
+def _beside_channels(a: Array, axis: int | None) -> bool:
+    """Whether these are images whose axis of `vmap` stands beside their channels."""
+    return a.ndim == 5 and axis == 3
+
+
+def merged(a: Array, axis: int | None, count: int) -> Array:
+    """An array [..., C] for each of n cases as one, [..., n C]; the same for all where it has no axis."""
+    shape = a.shape if axis is None else a.shape[:axis] + a.shape[axis + 1 :]
+    if axis is None:
+        a = jnp.broadcast_to(a[..., None, :], (*shape[:-1], count, shape[-1]))
+    elif axis != a.ndim - 2:
+        a = jnp.moveaxis(a, axis, -2)
+    return a.reshape(*shape[:-1], -1)
+
+
+def parted(y: Array, count: int) -> tuple[Array, int]:
+    """Undoes `merged`: [..., n, C], and the place of n."""
+    return y.reshape(*y.shape[:-1], count, -1), y.ndim - 1
+
+
+def channels_apart(
+    bind: Callable, args: Sequence[Array], axes: Sequence[int | None], count: int, **options
+) -> tuple[Array, int]:
+    """The cases side by side as channels of one image, for a primitive that mixes no channels.
+
+    Args:
+      bind: of arrays whose last axis is the channels.
+      args, axes: the arrays, and the axis of `vmap` of each.
+      count: n, the cases.
+      options: of the primitive; not used.
+    """
+    return parted(bind(*(merged(a, axis, count) for a, axis in zip(args, axes, strict=True))), count)
+
+
+def _alone(bind: Callable, args: Sequence[Array], axes: Sequence[int | None], count: int, **options):
+    """A single case, without its axis."""
+    y = bind(*(a if axis is None else a.squeeze(axis) for a, axis in zip(args, axes, strict=True)))
+    return (y[None], 0) if y.ndim < 2 else (jnp.expand_dims(y, y.ndim - 1), y.ndim - 1)
 
 
 def _folded(bind: Callable, which: int, into: int, out: int, args, axes):

@@ -12,10 +12,11 @@ XLA's CPU compiler brings convolutions into the form that its fast kernel takes,
 gradients of `lax.conv_general_dilated` become plain loops, 10 to 40 times slower, and every step here is in a loop. So
 on CPU all three are written in that form: images [B, H, W, C], kernel [K, K, C, O], nothing spread or mirrored by the
 convolution itself. Accelerators get what autodiff of `lax.conv_general_dilated` gives. Axes before [B, H, W, C], which
-`vmap` makes, are a loop on CPU.
+`vmap` makes, are a loop on CPU. Images side by side in channels, each with a kernel of its own, are groups of channels.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,13 +25,13 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
-from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.spaces.bilinear import common, merged, parted, register, transposed
 from jaxnas.wanted import wanted
 
 Two = tuple[int, int]  # of the height and of the width
 Pad = tuple[Two, Two]  # in front and behind
 AXES = ("NHWC", "HWIO", "NHWC")
-_OPTIONS = ("size", "stride", "spread", "pad")
+_OPTIONS = ("size", "stride", "spread", "pad", "groups")
 _convolve, _correlate = Primitive("dense_convolve"), Primitive("dense_correlate")
 
 
@@ -49,6 +50,7 @@ def dense_convolution(x: Array, kernel: Array, *, stride: Two = (1, 1), pad: Pad
     if kernel.ndim != 4 or kernel.shape[2] != x.shape[-1]:
         raise ValueError(f"kernel has shape {kernel.shape}; for images {x.shape} it is [K, L, {x.shape[-1]}, O].")
     options: dict[str, Any] = {"size": kernel.shape[:2], "stride": tuple(stride), "spread": (1, 1), "pad": tuple(pad)}
+    options["groups"] = 1
     k = kernel.astype(x.dtype)
     return _convolve_native(x, k, **options) if common() else _convolve.bind(x, k, *wanted(), **options)
 
@@ -59,11 +61,11 @@ def _spaced(x: Array, spread: Two) -> Array:
     return x if spread == (1, 1) else lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _convolve_plain(x: Array, k: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
-    return lax.conv_general_dilated(_spaced(x, spread), k, stride, pad, dimension_numbers=AXES)
+def _convolve_plain(x: Array, k: Array, *, spread: Two, **options) -> Array:
+    return _convolve_native(_spaced(x, spread), k, spread=(1, 1), **options)
 
 
-def _correlate_plain(x: Array, g: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+def _correlate_plain(x: Array, g: Array, *, size: Two, stride: Two, spread: Two, pad: Pad, groups: int) -> Array:
     """Channels take the place of the batch, and the images that of the channels."""
     x, g = _spaced(x, spread), _spaced(g, stride)
     behind = [k + n - x - lo - 1 for k, n, x, (lo, _) in zip(size, g.shape[1:3], x.shape[1:3], pad, strict=True)]
@@ -74,39 +76,59 @@ def _correlate_plain(x: Array, g: Array, *, size: Two, stride: Two, spread: Two,
     return y.transpose(1, 2, 0, 3)
 
 
-def _convolve_native(x: Array, k: Array, *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
-    return lax.conv_general_dilated(x, k, stride, pad, lhs_dilation=spread, dimension_numbers=AXES)
+def _convolve_native(x: Array, k: Array, *, size: Two, stride: Two, spread: Two, pad: Pad, groups: int) -> Array:
+    return lax.conv_general_dilated(
+        x, k, stride, pad, lhs_dilation=spread, dimension_numbers=AXES, feature_group_count=groups
+    )
 
 
-def _correlate_native(x: Array, g: Array, *, size: Two, **options) -> Array:
-    kernel = jax.ShapeDtypeStruct((*size, x.shape[-1], g.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda k: _convolve_native(x, k, size=size, **options), kernel)(g)[0]
+def _correlate_native(x: Array, g: Array, *, size: Two, groups: int, **options) -> Array:
+    kernel = jax.ShapeDtypeStruct((*size, x.shape[-1] // groups, g.shape[-1]), x.dtype)
+    convolve = partial(_convolve_native, size=size, groups=groups, **options)
+    return jax.linear_transpose(lambda k: convolve(x, k), kernel)(g)[0]
 
 
-def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, size: Two, stride: Two, spread: Two, pad: Pad) -> Array:
+def _scatter(
+    g: Array, k: Array, shape: tuple[int, ...], *, size: Two, stride: Two, spread: Two, pad: Pad, groups: int
+) -> Array:
     """Transpose of `_convolve` in x: stride and spread change places, and the kernel is mirrored."""
     ahead = [n - 1 - lo for n, (lo, _) in zip(size, pad, strict=True)]
     long = [(n - 1) * s + 1 for n, s in zip(g.shape[-3:-1], stride, strict=True)]
     behind = [(h - 1) * f + n - lo - m for h, f, n, lo, m in zip(shape[-3:-1], spread, size, ahead, long, strict=True)]
-    mirrored = jnp.swapaxes(k[..., ::-1, ::-1, :, :], -1, -2)
     around = tuple(zip(ahead, behind, strict=True))
-    return _convolve.bind(g, mirrored, size=size, stride=spread, spread=stride, pad=around)
+    mirrored = _exchanged(k[..., ::-1, ::-1, :, :], groups)
+    return _convolve.bind(g, mirrored, size=size, stride=spread, spread=stride, pad=around, groups=groups)
 
 
-def _convolve_shape(x, k, *, size: Two, stride: Two, spread: Two, pad: Pad) -> ShapedArray:
+def _exchanged(k: Array, groups: int) -> Array:
+    """Kernels [..., C, n O] of n groups with their channels exchanged, [..., O, n C]."""
+    if groups == 1:
+        return jnp.swapaxes(k, -1, -2)
+    apart = k.reshape(*k.shape[:-1], groups, -1)
+    return jnp.moveaxis(apart, -1, -3).swapaxes(-1, -2).reshape(*k.shape[:-2], k.shape[-1] // groups, -1)
+
+
+def _convolve_shape(x, k, *, size: Two, stride: Two, spread: Two, pad: Pad, groups: int) -> ShapedArray:
     long = [(n - 1) * f + 1 + lo + hi for n, f, (lo, hi) in zip(x.shape[-3:-1], spread, pad, strict=True)]
     sides = ((n - m) // s + 1 for n, m, s in zip(long, size, stride, strict=True))
     return ShapedArray((*x.shape[:-3], *sides, k.shape[-1]), x.dtype)
 
 
-def _correlate_shape(x, g, *, size: Two, stride: Two, spread: Two, pad: Pad) -> ShapedArray:
-    return ShapedArray((*x.shape[:-4], *size, x.shape[-1], g.shape[-1]), x.dtype)
+def _correlate_shape(x, g, *, size: Two, groups: int, **options) -> ShapedArray:
+    return ShapedArray((*x.shape[:-4], *size, x.shape[-1] // groups, g.shape[-1]), x.dtype)
 
 
-def _looped(function: Callable) -> Callable:
+def _beside(bind, args, axes, count: int, **options):
+    """Images and kernels of n cases as n groups of channels."""
+    return parted(bind(*(merged(a, axis, count) for a, axis in zip(args, axes, strict=True)), groups=count), count)
+
+
+def _looped(function: Callable, grouped: Callable) -> Callable:
     """Over the axes before the last four, one after another: a batched convolution is slow on CPU."""
 
     def call(a, b, **options):
+        if a.ndim == 4 and options["groups"] > 1:
+            return grouped(a, b, **options)
         if a.ndim == 4:
             return function(a, b, **options)
         return lax.map(lambda pair: call(*pair, **options), (a, b))
@@ -126,18 +148,20 @@ def _vmapped(function: Callable) -> Callable:
 register(
     _convolve,
     _convolve_shape,
-    _looped(_convolve_plain),
+    _looped(_convolve_plain, _convolve_native),
     _vmapped(_convolve_native),
     _OPTIONS,
     folds=((-4, -4), (-1, -1)),  # more images, more kernels
+    beside=_beside,
 )
 register(
     _correlate,
     _correlate_shape,
-    _looped(_correlate_plain),
+    _looped(_correlate_plain, _correlate_native),
     _vmapped(_correlate_native),
     _OPTIONS,
     folds=((-1, -2), (-1, -1)),  # more channels
     of_weights=True,
+    beside=_beside,
 )
 transposed(_convolve, _correlate, _scatter)

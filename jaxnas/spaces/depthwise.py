@@ -23,7 +23,7 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
-from jaxnas.spaces.bilinear import common, register, transposed
+from jaxnas.spaces.bilinear import channels_apart, common, register, transposed
 from jaxnas.spaces.sums import by_eights, totals
 from jaxnas.spaces.windows import alone, padded, taps
 from jaxnas.wanted import wanted
@@ -117,6 +117,14 @@ def _padding(function: Callable) -> Callable:
 
 
 _convolve_on_cpu, _correlate_on_cpu = _padding(_convolve_shifts), _padding(_correlate_shifts)
-register(_convolve, _convolve_shape, _convolve_on_cpu, _convolve_grouped, _OPTIONS)
-register(_correlate, _correlate_shape, _correlate_on_cpu, _correlate_grouped, _OPTIONS, of_weights=True)
+register(_convolve, _convolve_shape, _convolve_on_cpu, _convolve_grouped, _OPTIONS, beside=channels_apart)
+register(
+    _correlate,
+    _correlate_shape,
+    _correlate_on_cpu,
+    _correlate_grouped,
+    _OPTIONS,
+    of_weights=True,
+    beside=channels_apart,
+)
 transposed(_convolve, _correlate, _scatter)

@@ -8,15 +8,21 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 # (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
 Edge = Callable[[Any, Any, Array], Array]
-# (edge, what edges differ in, twice: without and with gradients, source [n], target [n], inputs [S, B, H, W, C],
-# states [N, B, h, w, C]) -> states with every edge's output added to its target. Edges read the inputs, or where these
-# are None the states themselves, and come in an order in which a state is complete before it is read
-Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
+States = tuple[Array, ...]  # [B, H, W, C] each
+# (edge, what edges differ in, twice: without and with gradients, source [n], target [n], states S that are complete,
+# nodes: what has been added to each so far, or its shape where that is nothing) -> nodes with every edge's output added
+# to its target. Numbers of sources and targets count the complete states first. Edges come in an order in which a state
+# is complete before it is read; where the complete states are larger than the nodes, edges read these only
+Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, States, States], States]
+# the same for states in arrays: (..., inputs [S, B, H, W, C] or None where edges read the states themselves,
+# states [N, B, h, w, C]) -> states
+Loop = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
 
 PRODUCTS = frozenset(
     {"dot_general", "conv_general_dilated", "pointwise_convolve", "depthwise_convolve", "dense_convolve"}
@@ -34,12 +40,12 @@ def recomputed(unroll: int = 1) -> Visit:
     Args:
       unroll: edges written out in the body of the loop; as many as a cell has gives no loop at all.
     """
-    return partial(_recomputed, unroll)
+    return _in_arrays(partial(_recomputed, unroll))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _recomputed(unroll: int, edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
-    return scanned(unroll, kept)(edge, fixed, rows, source, target, inputs, states)
+    return _scanned(unroll, kept, edge, fixed, rows, source, target, inputs, states)
 
 
 @_recomputed.defjvp
@@ -50,7 +56,7 @@ def _recomputed_jvp(unroll: int, edge: Edge, primals, tangents):
     """
     fixed, rows, source, target, inputs, _ = primals
     _, drows, _, _, dinputs, dstates = tangents
-    states = scanned(unroll)(edge, *primals)
+    states = _scanned(unroll, jax.checkpoint, edge, *primals)
     read = states if inputs is None else inputs
 
     @jax.checkpoint
@@ -74,13 +80,28 @@ def scanned(unroll: int = 1, remat: Callable[[Edge], Edge] = jax.checkpoint) -> 
         `partial(jax.checkpoint, policy=...)` (other parts of it kept), or `kept` (everything kept).
     """
 
-    def visit(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
-        def body(states, item):
-            fix, row, s, t = item
-            x = (states if inputs is None else inputs)[s]
-            return states.at[t].add(remat(edge)(fix, row, x)), None
+    return _in_arrays(partial(_scanned, unroll, remat))
 
-        return lax.scan(body, states, (fixed, rows, source, target), unroll=unroll)[0]
+
+def _scanned(unroll: int, remat, edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
+    def body(states, item):
+        fix, row, s, t = item
+        x = (states if inputs is None else inputs)[s]
+        return states.at[t].add(remat(edge)(fix, row, x)), None
+
+    return lax.scan(body, states, (fixed, rows, source, target), unroll=unroll)[0]
+
+
+def _in_arrays(loop: Loop) -> Visit:
+    """A loop over states in arrays, as a visit."""
+
+    def visit(edge: Edge, fixed, rows, source, target, complete: States, nodes: States) -> States:
+        first, empty = len(complete), isinstance(nodes[0], jax.ShapeDtypeStruct)
+        states = jnp.zeros((len(nodes), *nodes[0].shape), nodes[0].dtype) if empty else jnp.stack(nodes)
+        read = jnp.stack(complete) if complete else states[:0]
+        if read.shape[1:] == states.shape[1:]:
+            return tuple(loop(edge, fixed, rows, source, target, None, jnp.concatenate([read, states]))[first:])
+        return tuple(loop(edge, fixed, rows, source, target - first, read, states))
 
     return visit
 
@@ -94,7 +115,7 @@ def fanned(remat: Callable[[Edge], Edge] = jax.checkpoint) -> Visit:
       remat: what wraps one edge, as for `scanned`.
     """
 
-    def visit(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
+    def loop(edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
         for node in np.unique(target):
             into = np.flatnonzero(target == node)
             x = (states if inputs is None else inputs)[source[into]]
@@ -102,7 +123,42 @@ def fanned(remat: Callable[[Edge], Edge] = jax.checkpoint) -> Visit:
             states = states.at[node].add(jax.vmap(remat(edge))(fix, row, x).sum(0))
         return states
 
+    return _in_arrays(loop)
+
+
+def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
+    """All edges whose sources are complete at once, as channels of one image: the fewest and largest kernels.
+
+    The edges of a DARTS cell are four groups: 8 that read its inputs, then 3, 2 and 1. A group is `vmap` over images
+    [B, H, W, n, C], where the primitives under the operations take n C channels as one image (`bilinear.py`).
+
+    Args:
+      remat: what wraps a group, as for `scanned`; `kept` unless given.
+    """
+    wrap = remat or kept
+
+    def visit(edge: Edge, fixed, rows, source, target, complete: States, nodes: States) -> States:
+        states: list = [*complete, *nodes]
+        separate = bool(complete) and complete[0].shape != nodes[0].shape
+        for group in _groups(source, target, separate):
+            together = wrap(jax.vmap(edge, in_axes=(0, 0, 3), out_axes=3))
+            fix, row = jax.tree.map(lambda a, group=group: a[group], (fixed, rows))
+            y = together(fix, row, jnp.stack([states[s] for s in source[group]], 3))
+            for i, t in enumerate(target[group]):
+                new = y[:, :, :, i]
+                states[t] = new if isinstance(states[t], jax.ShapeDtypeStruct) else states[t] + new
+        return tuple(states[len(complete) :])
+
     return visit
+
+
+def _groups(source: np.ndarray, target: np.ndarray, separate: bool) -> list[slice]:
+    """Runs of edges, each of which reads only states that the runs before it complete."""
+    bounds = [0]
+    for e in range(len(source)):
+        if not separate and source[e] in target[bounds[-1] :]:
+            bounds.append(e)
+    return [slice(*pair) for pair in zip(bounds, [*bounds[1:], len(source)], strict=True)]
 
 
 def kept(edge: Edge) -> Edge:
@@ -126,12 +182,30 @@ def products_kept(edge: Edge) -> Edge:
 
 
 class Layout(NamedTuple):
-    """Choices whose defaults weigh seconds to compile, memory and seconds of a step on CPU; BUILD.md has the table.
+    """Choices that change no number; BUILD.md has the table of those for CPU, ACCELERATORS of those for GPU and TPU.
 
     Attributes:
-      edges: how the edges of a cell are visited: `recomputed`, `scanned` or `fanned`.
-      cells: cells of a row that are written out in the body of the loop over them.
+      edges: how the edges of a cell are visited: `recomputed`, `scanned`, `fanned` or `side_by_side`.
+      cells: cells of a row that are written out in the body of the loop over them; 0 for all of them, without a loop.
+      one_pass: whether the passes of a search step are one program in a loop, or each is written out.
+      remat: what wraps a cell: `kept` or `jax.checkpoint`.
     """
 
     edges: Visit = recomputed()
     cells: int = 1
+    one_pass: bool = True
+    remat: Callable[[Callable], Callable] = kept
+
+
+def for_accelerators(remat: Callable[[Callable], Callable] = kept) -> Layout:
+    """Few and large kernels: edges side by side, cells and passes written out.
+
+    Args:
+      remat: `kept`, or `jax.checkpoint` where memory is short: each cell is computed again in the backward pass.
+    """
+    return Layout(side_by_side(), 0, False, remat)
+
+
+def default() -> Layout:
+    """The layout for the platform that JAX computes on unless told otherwise."""
+    return Layout() if jax.default_backend() == "cpu" else for_accelerators()

@@ -27,7 +27,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces.gate import scaled
-from jaxnas.spaces.layout import Layout
+from jaxnas.spaces.layout import Layout, default
 from jaxnas.spaces.norm import takes_gate
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
 from jaxnas.spaces.space import CellGates, Gates, Space
@@ -43,6 +43,7 @@ class Model(NamedTuple):
     init: Callable[[Array], Weights]  # key -> weights
     apply: Callable[[Weights, Array, CellGates, Array, Array], Array]  # (weights, images, gates, key, step) -> logits
     states: Callable[..., list[Array]]  # the same arguments -> output of every layer of the skeleton
+    layout: Layout | None = None  # how it is compiled; that of the platform unless given
 
 
 def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None = None) -> Model:
@@ -55,7 +56,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
       space: what may be built. Images are [B, H, W, C] with [H, W, C] = `space.image`, normalised, of any float type;
         the network computes in that type.
       mixing: how an edge mixes its candidates; a weighted sum unless given.
-      layout: how the program is written, for size and speed; see `layout.py`.
+      layout: how the program is written, for size and speed; that of the platform unless given (`layout.default`).
 
     Returns:
       `Model`; logits are [B, classes] in float32 at least.
@@ -63,7 +64,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
     Raises:
       ValueError: when traced with images of another size than the space is built for.
     """
-    mixing, layout = mixing or weighted_sum(), layout or Layout()
+    mixing = mixing or weighted_sum()
     parts = plan(space)
     stem, head = space.stem(features=space.stem_channels), space.head(classes=space.classes)
 
@@ -81,7 +82,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
         current = stem.apply({"params": weights["stem"]}, images)
         states, seen = (current, current), []
         for part, params in zip(parts, weights["parts"], strict=True):
-            states, outs = _apply_part(space, mixing, layout, part, params, gates, states, key, step, observe)
+            states, outs = _apply_part(space, mixing, layout or default(), part, params, gates, states, key, step, observe)
             seen.append(outs)
         return head.apply({"params": weights["head"]}, states[-1]), seen
 
@@ -92,7 +93,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
         _, seen = forward(weights, images, gates, key, step, lambda out: out)
         return [out for outs in seen for out in outs]
 
-    return Model(init, apply, states)
+    return Model(init, apply, states, layout)
 
 
 def init_module(module, key: Array, *shapes: tuple[int, ...]):
@@ -183,20 +184,55 @@ def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key,
         block, reads = fixed_block(space, part)
         out = block.apply({"params": params}, *states[::-1][:reads])
         return (states[-1], out), [observe(out)]
-    cell = partial(_cell, space, mixing, layout, part, gates[part.cell], key, step)
+    cell = layout.remat(partial(_cell, space, mixing, layout, part, gates[part.cell], key, step))
     prepare = lambda p, stride, x: space.preprocess(features=part.channels, stride=stride).apply({"params": p}, x)
+    row = _Row(cell, prepare, part, layout.cells or len(part.layers))
+    return (_written_out if row.unroll >= len(part.layers) else _in_a_loop)(space, row, params, states, observe)
+
+
+class _Row(NamedTuple):
+    """Equal cells."""
+
+    cell: Callable[..., Array]  # (parameters of its edges, prepared inputs, place in the skeleton) -> output
+    prepare: Callable[..., Array]  # (parameters, stride, state) -> an input at the cells' width
+    part: Cells
+    unroll: int
+
+
+def _written_out(space, row: _Row, params, states, observe):
+    """Every cell by itself, with the rows of its inputs' kernels that are not padding."""
+    previous, current, seen = *states, []
+    part, inputs = row.part, params["inputs"]
+    for i, layer in enumerate(part.layers):
+        edges, now = jax.tree.map(lambda a, i=i: a[i], (params["edges"], inputs["current"]))
+        ready = (row.prepare(_unpadded(space, part, now, i), 1, current),)
+        if space.inputs == 2 and i == 0:
+            ready = (row.prepare(inputs["first"], part.reduction, previous), *ready)
+        elif space.inputs == 2:
+            older = jax.tree.map(lambda a, i=i: a[i - 1], inputs["next"])
+            ready = (row.prepare(_unpadded(space, part, older, i - 1), 1, previous), *ready)
+        previous, current = current, row.cell(edges, ready, layer)
+        seen.append(observe(current))
+    return (previous, current), seen
+
+
+def _unpadded(space, part: Cells, params, i: int):
+    """Undoes `pad_to` for what prepares the newer input of the i-th cell."""
+    own = partial(init_module, space.preprocess(features=part.channels, stride=1))
+    like = jax.eval_shape(lambda key: own(key, part.currents[i].shape(space.image)), jax.random.key(0))
+    return jax.tree.map(lambda a, like: a[tuple(map(slice, like.shape))], params, like)
+
+
+def _in_a_loop(space, row: _Row, params, states, observe):
+    """One body for all cells."""
+    part, prepare, inputs = row.part, row.prepare, params["inputs"]
     previous, current = states
-    inputs = params["inputs"]
     ready = (prepare(inputs["first"], part.reduction, previous),) if space.inputs == 2 else ()
-    if len(part.layers) == 1:
-        edges, now = jax.tree.map(lambda a: a[0], (params["edges"], inputs["current"]))
-        out = cell(edges, (*ready, prepare(now, 1, current)), part.layers[0])
-        return (current, out), [observe(out)]
 
     def body(carry, xs):
         ready, _, current = carry
         edges, now, then, layer = xs
-        out = cell(edges, (*ready, prepare(now, 1, current)), layer)
+        out = row.cell(edges, (*ready, prepare(now, 1, current)), layer)
         ready = (prepare(then, 1, current),) if ready else ()
         return (ready, current, pad_channels(out, part.common.channels)), observe(out)
 
@@ -204,7 +240,7 @@ def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key,
     then = jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a[:1])]), inputs.get("next", {}))
     current = pad_channels(current, part.common.channels)
     xs = (params["edges"], inputs["current"], then, np.array(part.layers))
-    (_, previous, current), outs = lax.scan(body, (ready, current, current), xs, unroll=layout.cells)
+    (_, previous, current), outs = lax.scan(body, (ready, current, current), xs, unroll=row.unroll)
     width = part.result.channels
     seen = [jax.tree.map(lambda a, i=i: a[i], outs) for i in range(len(part.layers))]
     return (previous[..., :width], current[..., :width]), seen
@@ -213,29 +249,26 @@ def _apply_part(space, mixing, layout: Layout, part, params, gates, states, key,
 def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, inputs, layer) -> Array:
     """Prepared inputs -> the concatenated outputs of one cell."""
     visit = partial(_edge_run, space, mixing, layout, gates, jax.random.fold_in(key, layer), step)
-    sources = jnp.stack(inputs)
-    shape = (len(space.nodes), sources.shape[1], *part.result.shape(space.image)[:2], part.channels)
-    nodes = jnp.zeros(shape, sources.dtype)
+    batch, *_ = inputs[0].shape
+    empty = jax.ShapeDtypeStruct((batch, *part.result.shape(space.image)[:2], part.channels), inputs[0].dtype)
+    nodes = (empty,) * len(space.nodes)
     for run, p in zip(part.runs, params, strict=True):
-        if run.from_inputs:  # the nodes are smaller than the inputs: they cannot share one array of states
-            nodes = visit(run, p, sources, nodes, space.inputs)
-            sources = jnp.zeros((space.inputs, *nodes.shape[1:]), nodes.dtype)
-        else:
-            nodes = visit(run, p, None, jnp.concatenate([sources, nodes]), 0)[space.inputs :]
+        inner = part.stride > 1 and not run.from_inputs  # these do not read the inputs, which are larger
+        nodes = visit(run, p, () if inner else inputs, nodes)
     index = {node: i for i, node in enumerate(space.nodes)}
     return jnp.concatenate([nodes[index[node]] for node in space.outputs], -1)
 
 
-def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, params, inputs, states, shift) -> Array:
-    """Adds the output of every edge of a run to its target; the first of the states is number `shift`."""
+def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, params, inputs, nodes) -> tuple[Array, ...]:
+    """Adds the output of every edge of a run to its target."""
     rows, columns = np.array(run.edges), np.array(run.ops)
-    source, target = np.array([space.edges[e] for e in run.edges]).T
+    source, target = np.array([space.edges[e] for e in run.edges]).T - (space.inputs - len(inputs))
     keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
     step, *flag = (jnp.broadcast_to(x, rows.shape) for x in (step, *wanted()))
     fixed = (run.alive[:, columns], keys, step, flag)
     differs = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows])
     edge = partial(_edge, space, mixing, run)
-    return layout.edges(edge, fixed, differs, source, target - shift, inputs, states)
+    return layout.edges(edge, fixed, differs, source, target, inputs, nodes)
 
 
 def _spread(params, space: Space, run: EdgeRun):

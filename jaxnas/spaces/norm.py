@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxnas.spaces.bilinear import shared
-from jaxnas.spaces.sums import affine, moments
+from jaxnas.spaces.gate import scaled
+from jaxnas.spaces.sums import affine, at_least_float32, moments
 
 Gate = Array | float  # [] weight of a candidate, any float type
 EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's: of the variance; of each new batch in the running statistics
@@ -26,11 +27,6 @@ EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's: of the variance; of each new batch i
 def takes_gate(module: nn.Module) -> bool:
     """Whether `module(x, gate)` is gate times `module(x)`."""
     return "gate" in inspect.signature(type(module).__call__).parameters
-
-
-def at_least_float32(x: Array) -> Array:
-    """The same numbers in float32 if they come in half precision."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 @jax.custom_jvp
@@ -53,7 +49,7 @@ def standardize(x: Array, scale: Array) -> Array:
     Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; tangent and transpose are ours.
     """
     y, _ = _standardized(at_least_float32(x))
-    return (_per_channel(scale, y) * y).astype(x.dtype)
+    return scaled(y, scale).astype(x.dtype)
 
 
 @standardize.defjvp
@@ -62,7 +58,7 @@ def _standardize_jvp(primals, tangents):
     y, r = _standardized(at_least_float32(x))
     dx = at_least_float32(dx)
     dy = _slope(y, dx, _means(y, dx), scale.astype(y.dtype) * r, dscale.astype(y.dtype))
-    return (_per_channel(scale, y) * y).astype(x.dtype), dy.astype(x.dtype)
+    return scaled(y, scale).astype(x.dtype), dy.astype(x.dtype)
 
 
 _standardize = shared(standardize)
@@ -73,7 +69,7 @@ def _standardized(x: Array) -> tuple[Array, Array]:
     """Standardised images [B, H, W, C] and r [C]; differentiated once more, the same two sums."""
     mean, variance = _moments(x)
     r = lax.rsqrt(variance + EPSILON)
-    return (x - _per_channel(mean, x)) * _per_channel(r, x), r
+    return affine(x, jnp.stack([r, -mean * r])), r
 
 
 @_standardized.defjvp
@@ -86,7 +82,7 @@ def _standardized_jvp(primals, tangents):
 
 def _slope(y: Array, dx: Array, means: Array, factor: Array, along: Array) -> Array:
     """factor (dx - mean(dx) - y mean(y dx)) + y along."""
-    return _per_channel(factor, y) * dx + affine(y, jnp.stack([along - factor * means[0], -factor * means[1]]))
+    return scaled(dx, factor) + affine(y, jnp.stack([along - factor * means[0], -factor * means[1]]))
 
 
 def _means(y: Array, x: Array) -> Array:

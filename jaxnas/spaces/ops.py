@@ -23,9 +23,10 @@ from jax import Array, lax
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.spaces.gate import scaled
-from jaxnas.spaces.norm import BatchNorm, Gate, at_least_float32
+from jaxnas.spaces.norm import BatchNorm, Gate
 from jaxnas.spaces.pointwise import pointwise_convolution
 from jaxnas.spaces.pools import average_pool, max_pool
+from jaxnas.spaces.sums import at_least_float32
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:

@@ -1,21 +1,30 @@
 """1x1 convolution as a pair of bilinear primitives, each the other's transpose, as `depthwise` has them.
 
-Where in the river: inside one candidate operation or a fixed part. Knows pixels and one kernel; no gates, no edges.
+Where in the river: inside one candidate operation or a fixed part. Knows images and one kernel; no gates, no edges.
 
     convolve(x, k)[p, o] = sum_c x[p, c] k[c, o]        correlate(x, g)[c, o] = sum_p x[p, c] g[p, o]
 
-with one row for each pixel. Both are plain matrix products on every platform. They are primitives only because the
-gradient of the kernel is left out where it is not wanted (see `wanted.py`).
+for every pixel p. They are primitives for two reasons: the gradient of the kernel is left out where it is not wanted
+(see `wanted.py`), and n images side by side in channels, each with a kernel of its own, are one product:
+
+    convolve(x, k)[p, e, o] = sum_c x[p, e, c] k[e, c, o]
+
+On CPU that is a batch of n products. Accelerators get one product with a matrix of n blocks: its zeros cost less than
+the transposes of all images around a batch of n thin products.
+
+XLA's CUDA compiler (jaxlib 0.10 and 0.11) aborts the process when it fuses such a product with strided slices in front
+of it. On GPUs the operands pass a barrier, so that it does not.
 """
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
-from jaxnas.spaces.bilinear import common, register, shared, transposed
+from jaxnas.spaces.bilinear import common, merged, parted, register, shared, transposed
 from jaxnas.wanted import wanted
 
+_OPTIONS = ("groups",)  # n images side by side in channels, with n kernels
 _convolve, _correlate = Primitive("pointwise_convolve"), Primitive("pointwise_correlate")
 
 
@@ -30,31 +39,99 @@ def pointwise_convolution(x: Array, kernel: Array) -> Array:
     Returns:
       Images [B, H, W, O] of the type of `x`.
     """
-    pixels, k = x.reshape(-1, x.shape[-1]), kernel.astype(x.dtype)
-    y = pixels @ k if common() else _convolve.bind(pixels, k, *wanted())
-    return y.reshape(*x.shape[:-1], k.shape[-1])
+    k = kernel.astype(x.dtype)
+    return x @ k if common() else _convolve.bind(x, k, *wanted(), groups=1)
 
 
-def _product(x: Array, k: Array) -> Array:
-    return x @ k
+def _pixels(x: Array, groups: int) -> Array:
+    """[..., B, H, W, n C] -> [..., n, B H W, C], or [..., B H W, C] for one."""
+    lead = x.shape[:-4]
+    if groups == 1:
+        return x.reshape(*lead, -1, x.shape[-1])
+    return jnp.swapaxes(x.reshape(*lead, -1, groups, x.shape[-1] // groups), -3, -2)
 
 
-def _gram(x: Array, g: Array) -> Array:
-    return jnp.swapaxes(x, -1, -2) @ g
+def _images(y: Array, like: Array, groups: int) -> Array:
+    """Undoes `_pixels`."""
+    y = y if groups == 1 else jnp.swapaxes(y, -3, -2)
+    return y.reshape(*like.shape[:-1], groups * y.shape[-1])
 
 
-def _scatter(g: Array, k: Array, shape: tuple[int, ...]) -> Array:
-    return _convolve.bind(g, jnp.swapaxes(k, -1, -2))
+def _product(x: Array, k: Array, *, groups: int) -> Array:
+    return _images(_pixels(x, groups) @ k, x, groups)
 
 
-def _convolve_shape(x, k) -> ShapedArray:
-    return ShapedArray((*x.shape[:-1], k.shape[-1]), x.dtype)
+def _gram(x: Array, g: Array, *, groups: int) -> Array:
+    return jnp.swapaxes(_pixels(x, groups), -1, -2) @ _pixels(g, groups)
 
 
-def _correlate_shape(x, g) -> ShapedArray:
-    return ShapedArray((*x.shape[:-2], x.shape[-1], g.shape[-1]), x.dtype)
+def _product_of_blocks(x: Array, k: Array, *, groups: int) -> Array:
+    return _product(x, k if groups == 1 else _blocks(k), groups=1)
 
 
-register(_convolve, _convolve_shape, _product, _product, ())
-register(_correlate, _correlate_shape, _gram, _gram, (), of_weights=True)
+def _gram_of_blocks(x: Array, g: Array, *, groups: int) -> Array:
+    whole = _gram(x, g, groups=1)
+    if groups == 1:
+        return whole
+    blocks = whole.reshape(*whole.shape[:-2], groups, x.shape[-1] // groups, groups, g.shape[-1] // groups)
+    return (blocks * _diagonal(groups, whole.dtype)).sum(-2)
+
+
+def _blocks(k: Array) -> Array:
+    """[..., n, C, O] -> [..., n C, n O] with the kernels along the diagonal."""
+    wide = k[..., None, :] * _diagonal(k.shape[-3], k.dtype)
+    return wide.reshape(*k.shape[:-3], k.shape[-3] * k.shape[-2], -1)
+
+
+def _diagonal(groups: int, dtype) -> Array:
+    return jnp.eye(groups, dtype=dtype)[:, None, :, None]
+
+
+def _fenced(function):
+    """The function of operands that are fused with nothing that makes them."""
+    return lambda *args, **options: function(*lax.optimization_barrier(args), **options)
+
+
+def _beside(bind, args, axes, count: int, **options):
+    x, k = args
+    k = jnp.broadcast_to(k, (count, *k.shape)) if axes[1] is None else jnp.moveaxis(k, axes[1], 0)
+    return parted(bind(merged(x, axes[0], count), k, groups=count), count)
+
+
+def _beside_gram(bind, args, axes, count: int, **options):
+    return bind(*(merged(a, axis, count) for a, axis in zip(args, axes, strict=True)), groups=count), 0
+
+
+def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, groups: int) -> Array:
+    return _convolve.bind(g, jnp.swapaxes(k, -1, -2), groups=groups)
+
+
+def _convolve_shape(x, k, *, groups: int) -> ShapedArray:
+    return ShapedArray((*x.shape[:-1], groups * k.shape[-1]), x.dtype)
+
+
+def _correlate_shape(x, g, *, groups: int) -> ShapedArray:
+    several = () if groups == 1 else (groups,)
+    return ShapedArray((*x.shape[:-4], *several, x.shape[-1] // groups, g.shape[-1] // groups), x.dtype)
+
+
+register(
+    _convolve,
+    _convolve_shape,
+    _product,
+    _product_of_blocks,
+    _OPTIONS,
+    beside=_beside,
+    on_gpu=_fenced(_product_of_blocks),
+)
+register(
+    _correlate,
+    _correlate_shape,
+    _gram,
+    _gram_of_blocks,
+    _OPTIONS,
+    of_weights=True,
+    beside=_beside_gram,
+    on_gpu=_fenced(_gram_of_blocks),
+)
 transposed(_convolve, _correlate, _scatter)

@@ -25,7 +25,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from jaxnas.spaces.bilinear import common, register
+from jaxnas.spaces.bilinear import channels_apart, common, register
 from jaxnas.spaces.windows import alone, padded, taps
 
 _OPTIONS = ("stride", "sides")  # of the windows; height and width of x
@@ -140,7 +140,7 @@ def _larger(g, *place, stride: int, sides: tuple[int, int]) -> ShapedArray:
 
 def _register(primitive: Primitive, shape: Callable, function: Callable, around: Callable) -> None:
     """On CPU as a call that is fused with nothing but the padding."""
-    register(primitive, shape, around(alone("stride")(function)), around(function), _OPTIONS)
+    register(primitive, shape, around(alone("stride")(function)), around(function), _OPTIONS, beside=channels_apart)
 
 
 _register(_largest, _smaller, _largest_of, partial(_of_images, value=-jnp.inf))

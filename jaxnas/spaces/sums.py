@@ -1,6 +1,6 @@
 """Sums over images and pixels, channel by channel, and the pair of primitives that a norm is made of.
 
-Where in the river: under norms and depthwise convolutions. Knows images; no gate, no kernel.
+Where in the river: under norms, gates and depthwise convolutions. Knows images; no gate, no kernel.
 
     moments(y, g)  = [sum_bij y g, sum_bij g]          affine(y, a) = y a_0 + a_1
 
@@ -19,9 +19,14 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from jaxnas.spaces.bilinear import common, register
+from jaxnas.spaces.bilinear import channels_apart, common, register
 
 _moments, _affine = Primitive("moments"), Primitive("affine")
+
+
+def at_least_float32(x: Array) -> Array:
+    """The same numbers in float32 if they come in half precision."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def moments(y: Array, g: Array) -> Array:
@@ -121,7 +126,7 @@ def _moments_slope(dy: Array, y: Array, g: Array) -> Array:
     return jnp.concatenate([first, jnp.zeros_like(first)], -2)
 
 
-register(_moments, _moments_shape, jax.jit(_moments_by_eights), _moments_plain, ())
-register(_affine, _affine_shape, _affine_plain, _affine_plain, ())
+register(_moments, _moments_shape, jax.jit(_moments_by_eights), _moments_plain, (), beside=channels_apart)
+register(_affine, _affine_shape, _affine_plain, _affine_plain, (), beside=channels_apart)
 _linear(_moments, _moments_slope, affine)
 _linear(_affine, lambda dy, y, a: dy * _wide(a, 0), moments)
