@@ -186,7 +186,7 @@ def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, args, ax
     args, axes = args[:2], axes[:2]
     bind = lambda *args, **more: primitive.bind(*args, *flags, **{**options, **more})
     grouped = options.get("groups", 1) > 1
-    if beside and not grouped and any(map(_beside_channels, args, axes)):
+    if beside and not grouped and any(map(beside_channels, args, axes)):
         count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
         return (beside if count > 1 else _alone)(bind, args, axes, count, **options)
     alone = [i for i, axis in enumerate(axes) if axis is not None]
@@ -200,8 +200,12 @@ def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, args, ax
     return bind(*map(lead, args, axes)), 0
 
 
-def _beside_channels(a: Array, axis: int | None) -> bool:
-    """Whether these are images whose axis of `vmap` stands beside their channels."""
+def beside_channels(a: Array, axis: int | None) -> bool:
+    """Whether these are images whose axis of `vmap` stands beside their channels.
+
+    Args:
+      a, axis: an array and its axis.
+    """
     return a.ndim == 5 and axis == 3
 
 

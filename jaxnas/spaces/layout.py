@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.lockstep import in_lockstep
+
 # (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
 Edge = Callable[[Any, Any, Array], Array]
 States = tuple[Array, ...]  # [B, H, W, C] each
@@ -141,11 +143,11 @@ def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
         states: list = [*complete, *nodes]
         separate = bool(complete) and complete[0].shape != nodes[0].shape
         for group in _groups(source, target, separate):
-            together = wrap(jax.vmap(edge, in_axes=(0, 0, 3), out_axes=3))
+            together = wrap(in_lockstep(jax.vmap(edge, in_axes=(0, 0, 3), out_axes=3)))
             fix, row = jax.tree.map(lambda a, group=group: a[group], (fixed, rows))
             y = together(fix, row, jnp.stack([states[s] for s in source[group]], 3))
-            for i, t in enumerate(target[group]):
-                new = y[:, :, :, i]
+            for new, t in zip(lax.split(y, [1] * y.shape[3], 3), target[group], strict=True):
+                new = new.squeeze(3)
                 states[t] = new if isinstance(states[t], jax.ShapeDtypeStruct) else states[t] + new
         return tuple(states[len(complete) :])
 

@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from jaxnas.spaces.bilinear import shared
 from jaxnas.spaces.gate import scaled
+from jaxnas.spaces.lockstep import marked
 from jaxnas.spaces.sums import affine, at_least_float32, moments
 
 Gate = Array | float  # [] weight of a candidate, any float type
@@ -61,7 +62,7 @@ def _standardize_jvp(primals, tangents):
     return scaled(y, scale).astype(x.dtype), dy.astype(x.dtype)
 
 
-_standardize = shared(standardize)
+_standardize = marked(shared(standardize))
 
 
 @jax.custom_jvp

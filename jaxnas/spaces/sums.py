@@ -84,7 +84,8 @@ def _moments_by_eights(y: Array, g: Array) -> Array:
 
 
 def _moments_plain(y: Array, g: Array) -> Array:
-    return jnp.stack([(y * g).sum((-4, -3, -2)), g.sum((-4, -3, -2))], -2)
+    lead = y.ndim - 4
+    return jnp.stack(_added([y * g, g], (lead, lead + 1, lead + 2)), -2)
 
 
 def _affine_plain(y: Array, a: Array) -> Array:
