@@ -26,14 +26,27 @@ from jax.interpreters import ad, batching, mlir
 from jaxnas.spaces.bilinear import beside_channels, channels_apart
 
 _marking = ContextVar("marking", default=False)
-Norm = Callable[[Array, Array], Array]  # (images [B, H, W, C], scale [C]) -> images
+Norm = Callable[[Array, Array], Array]  # (images [B, H, W, C], scale [n]) -> images
+
+
+def each(scale: Array, channels: int) -> Array:
+    """A scale for each channel from one for each of n equal shares of them: [n] -> [C].
+
+    Args:
+      scale: [n] or, with axes of `vmap` in front, [..., n].
+      channels: C, a multiple of n.
+    """
+    lead, n = scale.shape[:-1], scale.shape[-1]
+    if n in (1, channels):
+        return jnp.broadcast_to(scale, (*lead, channels))
+    return jnp.broadcast_to(scale[..., None], (*lead, n, channels // n)).reshape(*lead, channels)
 
 
 def marked(norm: Norm) -> Norm:
     """A norm that `in_lockstep` finds in a jaxpr; elsewhere it is itself.
 
     Args:
-      norm: of images [B, H, W, C] and a scale [C]; channels do not mix.
+      norm: of images [B, H, W, C] and a scale for each of n equal shares of the channels, [n]; channels do not mix.
     """
     mark = Primitive("norm_of_channels")
     mark.def_abstract_eval(lambda x, scale: x.update(weak_type=False))
@@ -134,8 +147,12 @@ def _run(eqns: Sequence, wanted: Sequence, known: dict) -> dict:
 
 
 def _alike(norms: Sequence) -> list[list]:
-    """Norms of images of one size and type."""
-    key = lambda eqn: (eqn.primitive.name, *((a.aval.shape[:-1], str(a.aval.dtype)) for a in eqn.invars))
+    """Norms of images of one size and type, whose scales are each for as many channels."""
+
+    def key(eqn):
+        x, scale = (a.aval for a in eqn.invars)
+        return eqn.primitive.name, x.shape[:-1], str(x.dtype), str(scale.dtype), x.shape[-1] // scale.shape[-1]
+
     return [list(group) for _, group in groupby(sorted(norms, key=key), key)]
 
 

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxnas.spaces.bilinear import shared
-from jaxnas.spaces.gate import scaled
-from jaxnas.spaces.lockstep import marked
+from jaxnas.spaces.lockstep import each, marked
 from jaxnas.spaces.sums import affine, at_least_float32, moments
 
 Gate = Array | float  # [] weight of a candidate, any float type
@@ -42,7 +41,7 @@ def standardize(x: Array, scale: Array) -> Array:
 
     Args:
       x: images, [B, H, W, C].
-      scale: [C], of any float type.
+      scale: one for each of n equal shares of the channels, [n]; of any float type.
 
     Returns:
       Images of the shape and type of `x`.
@@ -50,16 +49,17 @@ def standardize(x: Array, scale: Array) -> Array:
     Reference: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; tangent and transpose are ours.
     """
     y, _ = _standardized(at_least_float32(x))
-    return scaled(y, scale).astype(x.dtype)
+    return (_per_channel(each(scale, x.shape[-1]), y) * y).astype(x.dtype)
 
 
 @standardize.defjvp
 def _standardize_jvp(primals, tangents):
     (x, scale), (dx, dscale) = primals, tangents
+    scale, dscale = (each(s, x.shape[-1]) for s in (scale, dscale))
     y, r = _standardized(at_least_float32(x))
     dx = at_least_float32(dx)
     dy = _slope(y, dx, _means(y, dx), scale.astype(y.dtype) * r, dscale.astype(y.dtype))
-    return scaled(y, scale).astype(x.dtype), dy.astype(x.dtype)
+    return (_per_channel(scale, y) * y).astype(x.dtype), dy.astype(x.dtype)
 
 
 _standardize = marked(shared(standardize))
@@ -70,7 +70,7 @@ def _standardized(x: Array) -> tuple[Array, Array]:
     """Standardised images [B, H, W, C] and r [C]; differentiated once more, the same two sums."""
     mean, variance = _moments(x)
     r = lax.rsqrt(variance + EPSILON)
-    return affine(x, jnp.stack([r, -mean * r])), r
+    return (x - _per_channel(mean, x)) * _per_channel(r, x), r
 
 
 @_standardized.defjvp
@@ -83,7 +83,7 @@ def _standardized_jvp(primals, tangents):
 
 def _slope(y: Array, dx: Array, means: Array, factor: Array, along: Array) -> Array:
     """factor (dx - mean(dx) - y mean(y dx)) + y along."""
-    return scaled(dx, factor) + affine(y, jnp.stack([along - factor * means[0], -factor * means[1]]))
+    return _per_channel(factor, y) * dx + affine(y, jnp.stack([along - factor * means[0], -factor * means[1]]))
 
 
 def _means(y: Array, x: Array) -> Array:
@@ -115,7 +115,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         shape, dtype = (x.shape[-1],), jnp.result_type(float)
-        gate = jnp.broadcast_to(jnp.asarray(gate, at_least_float32(x).dtype), shape)
+        gate = jnp.asarray(gate, at_least_float32(x).dtype).reshape(1)
         if not self.affine:
             return self._normalize(x, gate)
         scale = self.param("scale", lambda _: jnp.ones(shape, dtype)).astype(gate.dtype)
@@ -130,7 +130,7 @@ class BatchNorm(nn.Module):
         mean = self.variable("statistics", "mean", lambda: jnp.zeros(shape, dtype))
         variance = self.variable("statistics", "variance", lambda: jnp.ones(shape, dtype))
         if not moves:
-            r = scale * lax.rsqrt(variance.value.astype(scale.dtype) + EPSILON)
+            r = each(scale, x.shape[-1]) * lax.rsqrt(variance.value.astype(scale.dtype) + EPSILON)
             return ((at_least_float32(x) - _per_channel(mean.value, scale)) * _per_channel(r, scale)).astype(x.dtype)
         if not self.is_initializing():
             n = x.size // x.shape[-1]

@@ -5,9 +5,9 @@ Where in the river: inside two candidate operations. Knows images; no gate, no e
     max:      y[b, i, j, c] = x[b, s i + u - 1, s j + v - 1, c],    (u, v) = place[b, i, j, c], the first largest
     average:  y[b, i, j, c] = mean of x over the pixels of the window inside the image
 
-The maximum is `pick(x, place)`, linear in x once the place is known, and its transpose is `put(g, place)`; the mean is
-`total(x)` by number, and its transpose is `share(g)`. Derivatives of all orders are made of these, and those of the
-maximum keep one byte for each output.
+The maximum is `pick(x, place)`, linear in x once the place is known, and its transpose is `put(g, place)`; that of
+`mean(x)` is `share(g)`. Derivatives of all orders are made of these, and those of the maximum keep one byte for each
+output.
 
 Shifts of padded images instead of `reduce_window`, whose gradient (select and scatter) is ten times slower on CPU; as
 calls that are not fused there: what is left of autodiff's own derivative ends in the update of the states in place,
@@ -16,6 +16,7 @@ which runs on one core.
 
 from collections.abc import Callable
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,11 @@ from jax.interpreters import ad
 from jaxnas.spaces.bilinear import channels_apart, common, register
 from jaxnas.spaces.windows import alone, padded, taps
 
+_Options = dict[str, Any]
 _OPTIONS = ("stride", "sides")  # of the windows; height and width of x
 _largest, _place = Primitive("pool_largest"), Primitive("pool_place")
 _pick, _put = Primitive("pool_pick"), Primitive("pool_put")
-_total, _share = Primitive("pool_total"), Primitive("pool_share")
+_mean, _share = Primitive("pool_mean"), Primitive("pool_share")
 
 
 def max_pool(x: Array, stride: int = 1) -> Array:
@@ -59,9 +61,14 @@ def average_pool(x: Array, stride: int = 1) -> Array:
     Returns:
       Images with sides ceil(H / stride), ceil(W / stride).
     """
-    total = _total_of(padded(x, 1), stride=stride) if common() else _total.bind(x, stride=stride, sides=x.shape[1:3])
-    counts = [_neighbours(side, stride) for side in x.shape[1:3]]
-    return total * jnp.asarray(1.0 / np.outer(*counts)[None, :, :, None], x.dtype)
+    options: _Options = {"stride": stride, "sides": x.shape[1:3]}
+    return _shares(_total_of(padded(x, 1), stride=stride), **options) if common() else _mean.bind(x, **options)
+
+
+def _shares(x: Array, *, stride: int, sides: tuple[int, int]) -> Array:
+    """Each output's image or cotangent [..., h, w, C], divided by the pixels of its window inside the image."""
+    counts = np.outer(*(_neighbours(side, stride) for side in sides))
+    return lax.mul(x, lax.broadcast_in_dim(jnp.asarray(1.0 / counts, x.dtype), x.shape, (x.ndim - 3, x.ndim - 2)))
 
 
 def _neighbours(side: int, stride: int) -> np.ndarray:
@@ -126,6 +133,10 @@ def _of_spread(function: Callable) -> Callable:
     return call
 
 
+def _then(first: Callable, last: Callable) -> Callable:
+    return lambda x, **options: last(first(x, **options), **options)
+
+
 def _smaller(x, *place, stride: int, sides: tuple[int, int]) -> ShapedArray:
     return ShapedArray((*x.shape[:-3], *(-(-side // stride) for side in sides), x.shape[-1]), x.dtype)
 
@@ -147,8 +158,8 @@ _register(_largest, _smaller, _largest_of, partial(_of_images, value=-jnp.inf))
 _register(_place, _places, _place_of, partial(_of_images, value=-jnp.inf))
 _register(_pick, _smaller, _pick_of, partial(_of_images, value=0))
 _register(_put, _larger, _put_of, _of_spread)
-_register(_total, _smaller, _total_of, partial(_of_images, value=0))
-_register(_share, _larger, _total_of, _of_spread)
+_register(_mean, _smaller, _total_of, lambda total: _then(partial(_of_images, value=0)(total), _shares))
+_register(_share, _larger, _total_of, lambda total: _then(_shares, _of_spread(total)))
 
 
 def _largest_slope(primals, tangents, **options):
@@ -178,5 +189,5 @@ def _linear(primitive: Primitive, transpose: Primitive, places: tuple[None, ...]
 ad.primitive_jvps[_largest], ad.primitive_jvps[_place] = _largest_slope, _place_slope
 _linear(_pick, _put, (None,))
 _linear(_put, _pick, (None,))
-_linear(_total, _share, ())
-_linear(_share, _total, ())
+_linear(_mean, _share, ())
+_linear(_share, _mean, ())
