@@ -26,17 +26,31 @@ GPUS = ("cuda", "rocm")
 Beside = Callable[..., tuple[Array, int]]  # (bind, arrays, their axes, n cases, **options) -> array and its axis
 Folds = tuple[tuple[int, int] | None, tuple[int, int] | None]  # for each argument: its axis, and that of the result
 
-_common = ContextVar("common", default=False)
+_common, _beside = ContextVar("common", default=False), ContextVar("beside", default=False)
 
 
 @contextlib.contextmanager
-def in_common_operations() -> Iterator[None]:
-    """What is traced inside has convolutions of `lax` instead of these primitives, which converters do not know."""
-    token = _common.set(True)
+def _set(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
     try:
         yield
     finally:
-        _common.reset(token)
+        variable.reset(token)
+
+
+def in_common_operations() -> contextlib.AbstractContextManager[None]:
+    """What is traced inside has convolutions of `lax` instead of these primitives, which converters do not know."""
+    return _set(_common)
+
+
+def beside_channels() -> contextlib.AbstractContextManager[None]:
+    """What is traced inside is under a `vmap` whose axis stands beside the channels of images, [B, H, W, n, C]."""
+    return _set(_beside)
+
+
+def is_beside() -> bool:
+    """Whether `beside_channels` is in force."""
+    return _beside.get()
 
 
 def common() -> bool:
@@ -76,6 +90,7 @@ def register(
     folds: Folds = (None, None),
     of_weights: bool = False,
     beside: Beside | None = None,
+    values: bool = False,
     on_gpu: Callable[..., Array] | None = None,
 ) -> None:
     """Tells JAX what a primitive gives, computes, and does under `vmap`; `transposed` tells derivatives.
@@ -90,13 +105,14 @@ def register(
       of_weights: whether this is the gradient of weights, which on CPU is left out where it is not wanted.
       beside: what it does where the axis of `vmap` stands beside the channels of the images, [B, H, W, n, C]:
         `channels_apart` where channels do not mix; None where it has no such form.
+      values: whether its argument is no images, so that only `beside_channels` tells where the axis will stand.
       on_gpu: the form for CUDA and ROCm, if it differs from that for other accelerators.
 
     A primitive that is bound with a third array, the flag of `wanted.py`, gives it to the gradient of its second one.
     """
     primitive.def_abstract_eval(_without_flag(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
-    batching.primitive_batchers[primitive] = partial(_batched, primitive, folds, beside)
+    batching.primitive_batchers[primitive] = partial(_batched, primitive, folds, beside, values)
     mlir.register_lowering(primitive, (_lowered_if_wanted if of_weights else _lowered)(on_cpu))
     for platform, form in {"tpu": on_accelerator, **dict.fromkeys(GPUS, on_gpu or on_accelerator)}.items():
         mlir.register_lowering(primitive, _lowered(form), platform=platform)
@@ -180,13 +196,13 @@ def _transposed(of_arguments: tuple[Callable, ...], ct, x, k, *flag, **options):
     return (None, out, *(None for _ in flag)) if which else (out, None, *(None for _ in flag))
 
 
-def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, args, axes, **options):
+def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, values: bool, args, axes, **options):
     """Under a flag that differs between cases, all get the gradients if any of them wants it."""
     flags = tuple(flag if axis is None else flag.any() for flag, axis in zip(args[2:], axes[2:], strict=True))
     args, axes = args[:2], axes[:2]
     bind = lambda *args, **more: primitive.bind(*args, *flags, **{**options, **more})
     grouped = options.get("groups", 1) > 1
-    if beside and not grouped and any(map(beside_channels, args, axes)):
+    if beside and not grouped and (is_beside() if values else any(map(stands_beside, args, axes))):
         count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
         return (beside if count > 1 else _alone)(bind, args, axes, count, **options)
     alone = [i for i, axis in enumerate(axes) if axis is not None]
@@ -200,7 +216,7 @@ def _batched(primitive: Primitive, folds: Folds, beside: Beside | None, args, ax
     return bind(*map(lead, args, axes)), 0
 
 
-def beside_channels(a: Array, axis: int | None) -> bool:
+def stands_beside(a: Array, axis: int | None) -> bool:
     """Whether these are images whose axis of `vmap` stands beside their channels.
 
     Args:

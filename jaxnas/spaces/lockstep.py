@@ -11,9 +11,7 @@ before them. So a group of edges needs two norms of many channels, not eight.
 ready side by side in channels, and goes on.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from itertools import compress, groupby
 from operator import not_
 
@@ -23,9 +21,8 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-from jaxnas.spaces.bilinear import beside_channels, channels_apart
+from jaxnas.spaces.bilinear import beside_channels, channels_apart, is_beside, stands_beside
 
-_marking = ContextVar("marking", default=False)
 Norm = Callable[[Array, Array], Array]  # (images [B, H, W, C], scale [n]) -> images
 
 
@@ -55,7 +52,7 @@ def marked(norm: Norm) -> Norm:
     ad.primitive_jvps[mark] = lambda primals, tangents: jax.jvp(norm, primals, [*map(ad.instantiate_zeros, tangents)])
     batching.primitive_batchers[mark] = lambda args, axes: _batched(mark, norm, args, axes)
     _NORMS[mark] = norm
-    return lambda x, scale: mark.bind(x, scale) if _marking.get() else norm(x, scale)
+    return lambda x, scale: mark.bind(x, scale) if is_beside() else norm(x, scale)
 
 
 _NORMS: dict[Primitive, Norm] = {}
@@ -63,19 +60,10 @@ _NORMS: dict[Primitive, Norm] = {}
 
 def _batched(mark: Primitive, norm: Norm, args, axes):
     """Side by side in channels where the images stand so, else case by case."""
-    if any(map(beside_channels, args, axes)):
+    if any(map(stands_beside, args, axes)):
         count = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
         return channels_apart(mark.bind, args, axes, count)
     return jax.vmap(norm, axes)(*args), 0
-
-
-@contextlib.contextmanager
-def _marks() -> Iterator[None]:
-    token = _marking.set(True)
-    try:
-        yield
-    finally:
-        _marking.reset(token)
 
 
 def in_lockstep(function: Callable) -> Callable:
@@ -87,7 +75,7 @@ def in_lockstep(function: Callable) -> Callable:
 
     def call(*args):
         flat, tree = jax.tree.flatten(args)
-        with _marks():
+        with beside_channels():
             jaxpr, shape = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*flat)
         return jax.tree.unflatten(jax.tree.structure(shape), _evaluated(jaxpr, flat))
 

@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from jaxnas.spaces.bilinear import shared
 from jaxnas.spaces.lockstep import each, marked
-from jaxnas.spaces.sums import affine, at_least_float32, moments
+from jaxnas.spaces.sums import affine, at_least_float32, moments, over_pixels
 
 Gate = Array | float  # [] weight of a candidate, any float type
 EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's: of the variance; of each new batch in the running statistics
@@ -120,7 +120,7 @@ class BatchNorm(nn.Module):
             return self._normalize(x, gate)
         scale = self.param("scale", lambda _: jnp.ones(shape, dtype)).astype(gate.dtype)
         bias = self.param("bias", lambda _: jnp.zeros(shape, dtype)).astype(gate.dtype)
-        return self._normalize(x, gate * scale) + _per_channel(gate * bias, x)
+        return self._normalize(x, gate * scale) + over_pixels(gate * bias, x)
 
     def _normalize(self, x: Array, scale: Array) -> Array:
         moves = self.is_mutable_collection("statistics")

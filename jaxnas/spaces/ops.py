@@ -26,7 +26,7 @@ from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.norm import BatchNorm, Gate
 from jaxnas.spaces.pointwise import pointwise_convolution
 from jaxnas.spaces.pools import average_pool, max_pool
-from jaxnas.spaces.sums import at_least_float32
+from jaxnas.spaces.sums import at_least_float32, over_pixels
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
@@ -64,7 +64,7 @@ class Conv(nn.Module):
             y = self._filtered(x, weight, self.stride, (down, across))
         if not self.bias:
             return y
-        return y + self.param("bias", init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+        return y + over_pixels(self.param("bias", init, (self.features,)), y)
 
     def _filtered(self, x: Array, weight: Array, stride: tuple[int, int], pad) -> Array:
         if self.groups == 1:

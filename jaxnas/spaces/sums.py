@@ -19,9 +19,9 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from jaxnas.spaces.bilinear import channels_apart, common, register
+from jaxnas.spaces.bilinear import channels_apart, common, merged, parted, register
 
-_moments, _affine = Primitive("moments"), Primitive("affine")
+_moments, _affine, _spread = Primitive("moments"), Primitive("affine"), Primitive("over_pixels")
 
 
 def at_least_float32(x: Array) -> Array:
@@ -46,6 +46,17 @@ def affine(y: Array, a: Array) -> Array:
       a: factors and terms, [2, C].
     """
     return _affine_plain(y, a) if common() else _affine.bind(y, a)
+
+
+def over_pixels(values: Array, like: Array) -> Array:
+    """A number for each channel as images, in their type.
+
+    Args:
+      values: [C], of any float type.
+      like: images, [B, H, W, C].
+    """
+    values = values.astype(like.dtype)
+    return _spread_plain(values, shape=like.shape) if common() else _spread.bind(values, shape=like.shape)
 
 
 def by_eights(*terms: Array) -> tuple[Array, ...]:
@@ -92,6 +103,14 @@ def _affine_plain(y: Array, a: Array) -> Array:
     return y * _wide(a, 0) + _wide(a, 1)
 
 
+def _spread_plain(values: Array, *, shape: tuple[int, ...]) -> Array:
+    return jnp.broadcast_to(values[..., None, None, None, :], (*values.shape[:-1], *shape))
+
+
+def _spread_beside(bind, args, axes, count: int, *, shape: tuple[int, ...]):
+    return parted(bind(merged(args[0], axes[0], count), shape=(*shape[:-1], count * shape[-1])), count)
+
+
 def _wide(a: Array, row: int) -> Array:
     """A row of [2, C] as [1, 1, 1, C]."""
     return a[..., row, None, None, None, :]
@@ -103,6 +122,10 @@ def _moments_shape(y, g) -> ShapedArray:
 
 def _affine_shape(y, a) -> ShapedArray:
     return ShapedArray(y.shape, y.dtype)
+
+
+def _spread_shape(values, *, shape: tuple[int, ...]) -> ShapedArray:
+    return ShapedArray((*values.shape[:-1], *shape), values.dtype)
 
 
 def _linear(primitive: Primitive, slope: Callable[..., Array], transpose: Callable[[Array, Array], Array]) -> None:
@@ -129,5 +152,7 @@ def _moments_slope(dy: Array, y: Array, g: Array) -> Array:
 
 register(_moments, _moments_shape, jax.jit(_moments_by_eights), _moments_plain, (), beside=channels_apart)
 register(_affine, _affine_shape, _affine_plain, _affine_plain, (), beside=channels_apart)
+register(_spread, _spread_shape, _spread_plain, _spread_plain, ("shape",), beside=_spread_beside, values=True)
+ad.deflinear(_spread, lambda ct, *, shape: [ct.sum((-4, -3, -2))])
 _linear(_moments, _moments_slope, affine)
 _linear(_affine, lambda dy, y, a: dy * _wide(a, 0), moments)
