@@ -17,11 +17,11 @@ from jaxnas.spaces.lockstep import in_lockstep
 # (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
 Edge = Callable[[Any, Any, Array], Array]
 States = tuple[Array, ...]  # [B, H, W, C] each
-# (edge, what edges differ in, twice: without and with gradients, source [n], target [n], states S that are complete,
+# (some edges of a run -> one of them, what edges differ in, twice: without and with gradients, source [n], target [n], states S that are complete,
 # nodes: what has been added to each so far, or its shape where that is nothing) -> nodes with every edge's output added
 # to its target. Numbers of sources and targets count the complete states first. Edges come in an order in which a state
 # is complete before it is read; where the complete states are larger than the nodes, edges read these only
-Visit = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, States, States], States]
+Visit = Callable[[Callable[[slice], Edge], Any, Any, np.ndarray, np.ndarray, States, States], States]
 # the same for states in arrays: (..., inputs [S, B, H, W, C] or None where edges read the states themselves,
 # states [N, B, h, w, C]) -> states
 Loop = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
@@ -97,7 +97,8 @@ def _scanned(unroll: int, remat, edge: Edge, fixed, rows, source, target, inputs
 def _in_arrays(loop: Loop) -> Visit:
     """A loop over states in arrays, as a visit."""
 
-    def visit(edge: Edge, fixed, rows, source, target, complete: States, nodes: States) -> States:
+    def visit(edges: Callable[[slice], Edge], fixed, rows, source, target, complete: States, nodes: States) -> States:
+        edge = edges(slice(None))
         first, empty = len(complete), isinstance(nodes[0], jax.ShapeDtypeStruct)
         states = jnp.zeros((len(nodes), *nodes[0].shape), nodes[0].dtype) if empty else jnp.stack(nodes)
         read = jnp.stack(complete) if complete else states[:0]
@@ -139,11 +140,11 @@ def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
     """
     wrap = remat or kept
 
-    def visit(edge: Edge, fixed, rows, source, target, complete: States, nodes: States) -> States:
+    def visit(edges: Callable[[slice], Edge], fixed, rows, source, target, complete: States, nodes: States) -> States:
         states: list = [*complete, *nodes]
         separate = bool(complete) and complete[0].shape != nodes[0].shape
         for group in _groups(source, target, separate):
-            together = wrap(in_lockstep(jax.vmap(edge, in_axes=(0, 0, 3), out_axes=3)))
+            together = wrap(in_lockstep(jax.vmap(edges(group), in_axes=(0, 0, 3), out_axes=3)))
             fix, row = jax.tree.map(lambda a, group=group: a[group], (fixed, rows))
             y = together(fix, row, jnp.stack([states[s] for s in source[group]], 3))
             for new, t in zip(lax.split(y, [1] * y.shape[3], 3), target[group], strict=True):

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.bilinear import is_beside
 from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.layout import Layout, default
 from jaxnas.spaces.norm import takes_gate
@@ -267,8 +268,8 @@ def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, para
     step, *flag = (jnp.broadcast_to(x, rows.shape) for x in (step, *wanted()))
     fixed = (run.alive[:, columns], keys, step, flag)
     differs = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows])
-    edge = partial(_edge, space, mixing, run)
-    return layout.edges(edge, fixed, differs, source, target, inputs, nodes)
+    edges = lambda which: partial(_edge, space, mixing, run, which)
+    return layout.edges(edges, fixed, differs, source, target, inputs, nodes)
 
 
 def _spread(params, space: Space, run: EdgeRun):
@@ -282,20 +283,23 @@ def _spread(params, space: Space, run: EdgeRun):
     return {space.ops[op][0]: one(op, params[space.ops[op][0]]) for op in run.ops}
 
 
-def _edge(space, mixing, run: EdgeRun, fixed, differs, x: Array) -> Array:
-    """One edge: its gate times the mixture of its candidates."""
+def _edge(space, mixing, run: EdgeRun, which: slice, fixed, differs, x: Array) -> Array:
+    """One of some edges of a run: its gate times the mixture of the candidates that live on any of them."""
     alive, key, step, flag = fixed
     params, gate_ops, gate = differs
+    living = run.alive[which][:, run.ops]
+    columns = np.flatnonzero(living.any(0))
 
-    def pure(column: int, op: int) -> Op:
-        name, factory = space.ops[op]
+    def pure(column: int) -> Op:
+        name, factory = space.ops[run.ops[column]]
         module = factory(stride=run.stride)
         apply = _gated(module, params[name], key)
-        return apply if run.alive[:, op].all() else _unless_dead(apply, alive[column])
+        return apply if living[:, column].all() else _unless_dead(apply, alive[column])
 
-    ops = {space.ops[op][0]: pure(column, op) for column, op in enumerate(run.ops)}
+    ops = {space.op_names[run.ops[column]]: pure(column) for column in columns}
+    gate_ops = gate_ops if len(columns) == len(run.ops) else gate_ops[columns]
     with weights_wanted(*flag):
-        y = mixing.mix(ops, gate_ops, x, key, step)
+        y = (mixing.mix_all if is_beside() else mixing.mix)(ops, gate_ops, x, key, step)
     return scaled(y, gate, apart=True)
 
 
@@ -306,9 +310,11 @@ def _gated(module, params, key: Array) -> Op:
 
 
 def _unless_dead(apply: Op, alive: Array) -> Op:
-    """Runs a candidate where its mask lets it, else gives zeros without running it."""
+    """Runs a candidate where its mask lets it, else gives zeros: without running it, where edges are not side by side."""
 
     def masked(x: Array, gate: Array) -> Array:
+        if is_beside():
+            return apply(x, jnp.where(alive, gate, 0))
         shape = jax.eval_shape(apply, x, gate)
         return lax.cond(alive, jax.checkpoint(apply), lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
 

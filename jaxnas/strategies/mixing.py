@@ -17,11 +17,37 @@ from jax import Array, lax
 Op = Callable[[Array, Array], Array]  # (x [B, H, W, C'], gate []) -> gate * y [B, H/s, W/s, C'], parameters inside
 
 
+Mix = Callable[[Mapping[str, Op], Array, Array, Array, Array], Array]  # (ops, gates [O'], x, key, step) -> y
+
+
 class Mixing(NamedTuple):
     """How an edge mixes its candidates."""
 
     width: Callable[[int], int]  # channels of the edge -> channels C' that a candidate sees
-    mix: Callable[[Mapping[str, Op], Array, Array, Array, Array], Array]  # (ops, gates [O'], x, key, step) -> y
+    mix: Mix
+    all_computed: Mix | None = None  # the same where all candidates are computed anyway, as of edges side by side
+
+    @property
+    def mix_all(self) -> Mix:
+        """`mix` for edges side by side, which share each candidate's program: no conditionals."""
+        return self.all_computed or self.mix
+
+
+def _inside(inner: Mixing, width: Callable[[int], int], around: Callable[[Mix], Mix]) -> Mixing:
+    """A mixing around another one, in both of its forms."""
+    return Mixing(width, around(inner.mix), around(inner.mix_all))
+
+
+def _closing(opens: Callable[[Array], Array]) -> Mix:
+    """The weighted sum of the candidates whose gates `opens` lets through: the others count 0, and so do their slopes.
+
+    All are computed. An operation that is not let through must be finite.
+    """
+
+    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+        return weighted_sum().mix(ops, jnp.where(opens(gates), gates, 0), x, key, step)
+
+    return mix
 
 
 def weighted_sum() -> Mixing:
@@ -53,7 +79,8 @@ def sampled() -> Mixing:
         # rematerialised, since a switch would fill the residuals of all that did not run with zeros
         return lax.switch(chosen, [jax.checkpoint(op) for op in ops.values()], x, gates[chosen])
 
-    return Mixing(lambda channels: channels, mix)
+    largest = lambda gates: jnp.arange(gates.size) == gates.argmax()
+    return Mixing(lambda channels: channels, mix, _closing(largest))
 
 
 def opened() -> Mixing:
@@ -67,7 +94,7 @@ def opened() -> Mixing:
         del key, step
         return reduce(add, (_unless_closed(op, x, gates[i]) for i, op in enumerate(ops.values())))
 
-    return Mixing(lambda channels: channels, mix)
+    return Mixing(lambda channels: channels, mix, _closing(lambda gates: gates != 0))
 
 
 def _unless_closed(op: Op, x: Array, gate: Array) -> Array:
@@ -94,12 +121,15 @@ def broadcast() -> Mixing:
     """
     one = sampled()
 
-    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
-        y = one.mix(ops, gates, x, key, step)
-        others = jnp.where(jnp.arange(gates.size) == gates.argmax(), 0, gates).sum()
-        return y + others.astype(y.dtype)
+    def around(chosen: Mix) -> Mix:
+        def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+            y = chosen(ops, gates, x, key, step)
+            others = jnp.where(jnp.arange(gates.size) == gates.argmax(), 0, gates).sum()
+            return y + others.astype(y.dtype)
 
-    return Mixing(one.width, mix)
+        return mix
+
+    return _inside(one, one.width, around)
 
 
 def straight_through() -> Mixing:
@@ -178,16 +208,19 @@ def partial_channels(divisor: int, inner: Mixing | None = None, part: Part = fir
             )
         return inner.width(channels // divisor)
 
-    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
-        some = x.shape[-1] // divisor
-        behind = part(jax.random.fold_in(key, divisor), step, divisor) * some
-        x = _rolled(x, -behind)
-        mixed, rest = inner.mix(ops, gates, x[..., :some], key, step), x[..., some:]
-        rest = rest if mixed.shape[1:3] == x.shape[1:3] else _halved(rest)
-        y = _rolled(jnp.concatenate([mixed, rest], -1), behind)
-        return y.reshape(*y.shape[:-1], divisor, some).swapaxes(-1, -2).reshape(y.shape)
+    def around(mix_some: Mix) -> Mix:
+        def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+            some = x.shape[-1] // divisor
+            behind = part(jax.random.fold_in(key, divisor), step, divisor) * some
+            x = _rolled(x, -behind)
+            mixed, rest = mix_some(ops, gates, x[..., :some], key, step), x[..., some:]
+            rest = rest if mixed.shape[1:3] == x.shape[1:3] else _halved(rest)
+            y = _rolled(jnp.concatenate([mixed, rest], -1), behind)
+            return y.reshape(*y.shape[:-1], divisor, some).swapaxes(-1, -2).reshape(y.shape)
 
-    return Mixing(width, mix)
+        return mix
+
+    return _inside(inner, width, around)
 
 
 def _rolled(x: Array, by: Array | int) -> Array:
@@ -209,13 +242,16 @@ def dropped_skip(rate: Callable[[Array], Array], inner: Mixing | None = None, op
     """
     inner = inner or weighted_sum()
 
-    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
-        p = jnp.asarray(rate(step), jnp.result_type(float))
-        drop = partial(_drop, p, jax.random.fold_in(key, 1))
-        wrapped = {name: partial(drop, apply) if name == op else apply for name, apply in ops.items()}
-        return inner.mix(wrapped, gates, x, key, step)
+    def around(mix_dropped: Mix) -> Mix:
+        def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+            p = jnp.asarray(rate(step), jnp.result_type(float))
+            drop = partial(_drop, p, jax.random.fold_in(key, 1))
+            wrapped = {name: partial(drop, apply) if name == op else apply for name, apply in ops.items()}
+            return mix_dropped(wrapped, gates, x, key, step)
 
-    return Mixing(inner.width, mix)
+        return mix
+
+    return _inside(inner, inner.width, around)
 
 
 def _drop(p: Array, key: Array, apply: Op, x: Array, gate: Array) -> Array:
@@ -237,13 +273,16 @@ def dropped_path(rate: Callable[[Array], Array | float], inner: Mixing | None = 
     """
     inner = inner or weighted_sum()
 
-    def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
-        key_inner, key_kept = jax.random.split(key)
-        y, keep = inner.mix(ops, gates, x, key_inner, step), 1 - jnp.asarray(rate(step))
-        kept = jax.random.bernoulli(key_kept, keep, (x.shape[0], 1, 1, 1))
-        return y * jnp.where(kept, 1 / keep, 0).astype(y.dtype)
+    def around(mix_whole: Mix) -> Mix:
+        def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
+            key_inner, key_kept = jax.random.split(key)
+            y, keep = mix_whole(ops, gates, x, key_inner, step), 1 - jnp.asarray(rate(step))
+            kept = jax.random.bernoulli(key_kept, keep, (x.shape[0], 1, 1, 1))
+            return y * jnp.where(kept, 1 / keep, 0).astype(y.dtype)
 
-    return Mixing(inner.width, mix)
+        return mix
+
+    return _inside(inner, inner.width, around)
 
 
 def _halved(x: Array) -> Array:
