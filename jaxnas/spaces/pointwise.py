@@ -10,11 +10,15 @@ for every pixel p. They are primitives for two reasons: the gradient of the kern
     convolve(x, k)[p, e, o] = sum_c x[p, e, c] k[e, c, o]
 
 On CPU that is a batch of n products. Accelerators get one product with a matrix of n blocks: its zeros cost less than
-the transposes of all images around a batch of n thin products.
+the transposes of all images around a batch of n thin products. The transpose of a product in x reads the same matrix,
+so that it is made once for both.
 
 XLA's CUDA compiler (jaxlib 0.10 and 0.11) aborts the process when it fuses such a product with strided slices in front
 of it. On GPUs the operands pass a barrier, so that it does not.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -24,7 +28,8 @@ from jax.extend.core import Primitive
 from jaxnas.spaces.bilinear import common, merged, parted, register, shared, transposed
 from jaxnas.wanted import wanted
 
-_OPTIONS = ("groups",)  # n images side by side in channels, with n kernels
+# n images side by side in channels, with n kernels; whether this is the transpose in x: k is [O, C] then
+_OPTIONS = ("groups", "back")
 _convolve, _correlate = Primitive("pointwise_convolve"), Primitive("pointwise_correlate")
 
 
@@ -40,7 +45,7 @@ def pointwise_convolution(x: Array, kernel: Array) -> Array:
       Images [B, H, W, O] of the type of `x`.
     """
     k = kernel.astype(x.dtype)
-    return x @ k if common() else _convolve.bind(x, k, *wanted(), groups=1)
+    return x @ k if common() else _convolve.bind(x, k, *wanted(), groups=1, back=False)
 
 
 def _pixels(x: Array, groups: int) -> Array:
@@ -57,39 +62,35 @@ def _images(y: Array, like: Array, groups: int) -> Array:
     return y.reshape(*like.shape[:-1], groups * y.shape[-1])
 
 
-def _product(x: Array, k: Array, *, groups: int) -> Array:
-    return _images(_pixels(x, groups) @ k, x, groups)
+def _product(x: Array, k: Array, *, groups: int, back: bool) -> Array:
+    return _images(_pixels(x, groups) @ (jnp.swapaxes(k, -1, -2) if back else k), x, groups)
 
 
-def _gram(x: Array, g: Array, *, groups: int) -> Array:
+def _gram(x: Array, g: Array, *, groups: int, back: bool) -> Array:
+    x, g = (g, x) if back else (x, g)
     return jnp.swapaxes(_pixels(x, groups), -1, -2) @ _pixels(g, groups)
 
 
-def _product_of_blocks(x: Array, k: Array, *, groups: int) -> Array:
-    return _product(x, k if groups == 1 else _blocks(k), groups=1)
+def _product_of_blocks(fence: Callable, x: Array, k: Array, *, groups: int, back: bool) -> Array:
+    x, k = fence((x, k if groups == 1 else _blocks(k)))
+    return _images(jnp.einsum("...pc,...oc->...po" if back else "...pc,...co->...po", _pixels(x, 1), k), x, 1)
 
 
-def _gram_of_blocks(x: Array, g: Array, *, groups: int) -> Array:
-    whole = _gram(x, g, groups=1)
+def _gram_of_blocks(fence: Callable, x: Array, g: Array, *, groups: int, back: bool) -> Array:
+    x, g = fence((x, g))
+    whole = _gram(x, g, groups=1, back=back)
     if groups == 1:
         return whole
-    blocks = whole.reshape(*whole.shape[:-2], groups, x.shape[-1] // groups, groups, g.shape[-1] // groups)
-    return (blocks * _diagonal(groups, whole.dtype)).sum(-2)
+    height, width = (side // groups for side in whole.shape[-2:])
+    blocks = [whole[..., e * height : (e + 1) * height, e * width : (e + 1) * width] for e in range(groups)]
+    return jnp.stack(blocks, -3)
 
 
 def _blocks(k: Array) -> Array:
     """[..., n, C, O] -> [..., n C, n O] with the kernels along the diagonal."""
-    wide = k[..., None, :] * _diagonal(k.shape[-3], k.dtype)
-    return wide.reshape(*k.shape[:-3], k.shape[-3] * k.shape[-2], -1)
-
-
-def _diagonal(groups: int, dtype) -> Array:
-    return jnp.eye(groups, dtype=dtype)[:, None, :, None]
-
-
-def _fenced(function):
-    """The function of operands that are fused with nothing that makes them."""
-    return lambda *args, **options: function(*lax.optimization_barrier(args), **options)
+    groups = k.shape[-3]
+    wide = k[..., None, :] * jnp.eye(groups, dtype=k.dtype)[:, None, :, None]
+    return wide.reshape(*k.shape[:-3], groups * k.shape[-2], -1)
 
 
 def _beside(bind, args, axes, count: int, **options):
@@ -102,36 +103,34 @@ def _beside_gram(bind, args, axes, count: int, **options):
     return bind(*(merged(a, axis, count) for a, axis in zip(args, axes, strict=True)), groups=count), 0
 
 
-def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, groups: int) -> Array:
-    return _convolve.bind(g, jnp.swapaxes(k, -1, -2), groups=groups)
+def _scatter(g: Array, k: Array, shape: tuple[int, ...], *, groups: int, back: bool) -> Array:
+    return _convolve.bind(g, k, groups=groups, back=not back)
 
 
-def _convolve_shape(x, k, *, groups: int) -> ShapedArray:
-    return ShapedArray((*x.shape[:-1], groups * k.shape[-1]), x.dtype)
+def _convolve_shape(x, k, *, groups: int, back: bool) -> ShapedArray:
+    return ShapedArray((*x.shape[:-1], groups * k.shape[-2 if back else -1]), x.dtype)
 
 
-def _correlate_shape(x, g, *, groups: int) -> ShapedArray:
-    several = () if groups == 1 else (groups,)
-    return ShapedArray((*x.shape[:-4], *several, x.shape[-1] // groups, g.shape[-1] // groups), x.dtype)
+def _correlate_shape(x, g, *, groups: int, back: bool) -> ShapedArray:
+    sides = [a.shape[-1] // groups for a in ((g, x) if back else (x, g))]
+    return ShapedArray((*x.shape[:-4], *(() if groups == 1 else (groups,)), *sides), x.dtype)
 
 
-register(
-    _convolve,
-    _convolve_shape,
-    _product,
-    _product_of_blocks,
-    _OPTIONS,
-    beside=_beside,
-    on_gpu=_fenced(_product_of_blocks),
-)
+def _forms(function: Callable) -> dict[str, Callable]:
+    return {
+        "on_accelerator": partial(function, lambda operands: operands),
+        "on_gpu": partial(function, lax.optimization_barrier),
+    }
+
+
+register(_convolve, _convolve_shape, _product, options=_OPTIONS, beside=_beside, **_forms(_product_of_blocks))
 register(
     _correlate,
     _correlate_shape,
     _gram,
-    _gram_of_blocks,
-    _OPTIONS,
+    options=_OPTIONS,
     of_weights=True,
     beside=_beside_gram,
-    on_gpu=_fenced(_gram_of_blocks),
+    **_forms(_gram_of_blocks),
 )
 transposed(_convolve, _correlate, _scatter)
