@@ -26,7 +26,7 @@ GPUS = ("cuda", "rocm")
 Beside = Callable[..., tuple[Array, int]]  # (bind, arrays, their axes, n cases, **options) -> array and its axis
 Folds = tuple[tuple[int, int] | None, tuple[int, int] | None]  # for each argument: its axis, and that of the result
 
-_common, _beside = ContextVar("common", default=False), ContextVar("beside", default=False)
+_common, _beside, _accelerated = (ContextVar(name, default=False) for name in ("common", "beside", "accelerated"))
 
 
 @contextlib.contextmanager
@@ -41,6 +41,19 @@ def _set(variable: ContextVar[bool]) -> Iterator[None]:
 def in_common_operations() -> contextlib.AbstractContextManager[None]:
     """What is traced inside has convolutions of `lax` instead of these primitives, which converters do not know."""
     return _set(_common)
+
+
+def in_accelerator_forms() -> contextlib.AbstractContextManager[None]:
+    """What is lowered inside has on CPU the forms for accelerators: for tests, which have none.
+
+    JAX keeps what it has lowered before: `jax.clear_caches()` first.
+    """
+    return _set(_accelerated)
+
+
+def accelerated() -> bool:
+    """Whether `in_accelerator_forms` is in force."""
+    return _accelerated.get()
 
 
 def beside_channels() -> contextlib.AbstractContextManager[None]:
@@ -113,7 +126,10 @@ def register(
     primitive.def_abstract_eval(_without_flag(shape))
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, folds, beside, values)
-    mlir.register_lowering(primitive, (_lowered_if_wanted if of_weights else _lowered)(on_cpu))
+    here, elsewhere = (_lowered_if_wanted if of_weights else _lowered)(on_cpu), _lowered(on_gpu or on_accelerator)
+    mlir.register_lowering(
+        primitive, lambda *args, **options: (elsewhere if accelerated() else here)(*args, **options)
+    )
     for platform, form in {"tpu": on_accelerator, **dict.fromkeys(GPUS, on_gpu or on_accelerator)}.items():
         mlir.register_lowering(primitive, _lowered(form), platform=platform)
 

@@ -267,9 +267,21 @@ def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, para
     keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
     step, *flag = (jnp.broadcast_to(x, rows.shape) for x in (step, *wanted()))
     fixed = (run.alive[:, columns], keys, step, flag)
-    differs = (_spread(params, space, run), gates.ops[rows][:, columns], gates.edges[rows])
+    own = jax.tree.map(partial(_rows if layout.one_pass else _pieces, rows), gates)
+    ops = own.ops if len(columns) == len(space.ops) else own.ops[:, columns]
+    differs = (_spread(params, space, run), ops, own.edges)
     edges = lambda which: partial(_edge, space, mixing, run, which)
     return layout.edges(edges, fixed, differs, source, target, inputs, nodes)
+
+
+def _rows(rows: np.ndarray, a: Array) -> Array:
+    return a[rows]
+
+
+def _pieces(rows: np.ndarray, a: Array) -> Array:
+    """The same rows, whose gradient is a concatenation and not a scatter."""
+    pieces = lax.split(a, [1] * len(a))
+    return jnp.concatenate([pieces[row] for row in rows])
 
 
 def _spread(params, space: Space, run: EdgeRun):
