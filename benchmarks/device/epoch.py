@@ -52,6 +52,7 @@ def prepared(given: Mapping[str, Any], read: packed.Packed, image: np.ndarray):
     """(the compiled epoch, when it was compiled, its images on the device, what draws a first state)."""
     import jax
 
+    from benchmarks.device.step import among
     from jaxnas.augmentation import default_augmentation, statistics
     from jaxnas.data import Batch, Dataset, split
     from jaxnas.epoch import compile_epoch, compile_init, on_device, steps_per_epoch
@@ -62,7 +63,7 @@ def prepared(given: Mapping[str, Any], read: packed.Packed, image: np.ndarray):
     dataset = Dataset(name=read.name, train=images, test=images, classes=read.classes)  # the test part is not read
     halves = split(dataset)
     chosen = SPACES[given["space"]]
-    space = chosen.make(given["channels"], given["depth"], read.classes, image=image.shape[1:])
+    space = among(chosen.make(given["channels"], given["depth"], read.classes, image=image.shape[1:]), given["ops"])
     method = STRATEGIES[given["strategy"]](given["epochs"] * steps_per_epoch(len(halves.train.label), given["batch"]))
     augment = default_augmentation(dataset, statistics(halves.train))
     search = bind(method.replace(decode=chosen.decode(method.decode)), space, augment=augment)

@@ -19,7 +19,7 @@ class Item(NamedTuple):
 
     Attributes:
       name: its group, a hyphen, and which of the group.
-      work: the module of this package whose `measure` does it.
+      work: the module whose `measure` does it.
       given: what that function gets, as JSON.
       planned: seconds that it is assumed to take; a guess, corrected by the items that are done.
       limit: seconds after which it is ended.
@@ -44,6 +44,7 @@ class Sizes(NamedTuple):
     depth: int
     batch: int
     image: int
+    ops: tuple[str, ...]  # candidates; all of the space where none is named
     peer: tuple[
         int, int, int, int
     ]  # channels, depth, batch, image of the peer's step, which knows the DARTS space only
@@ -69,8 +70,9 @@ PROGRAMS = (  # fixtures that compile programs; the others are compared on the h
     "B_pdarts_c4_l3_ops5.npz",
     "X_evalnet_cifar_darts_v2.npz",
 )
-PAPER = Sizes("darts", 16, 8, 64, 32, (16, 8, 64, 32), PROGRAMS, (4, 16), 1.0, 5, 90.0, 1.0)
-TINY = Sizes("nas_bench_201", 4, 1, 2, 8, (4, 3, 2, 8), ("E_schedules.json",), (2,), 0.05, 2, 5.0, 0.1)
+PAPER = Sizes("darts", 16, 8, 64, 32, (), (16, 8, 64, 32), PROGRAMS, (4, 16), 1.0, 5, 90.0, 1.0)
+FEW = ("skip_connect", "nor_conv_3x3")
+TINY = Sizes("nas_bench_201", 4, 1, 2, 8, FEW, (4, 3, 2, 8), ("D_nb201.json",), (2,), 0.05, 2, 5.0, 0.1)
 STEPS = {"first-order": "darts-first-order", "second-order": "darts", "gdas": "gdas", "pc-darts": "pc-darts"}
 STEP_SECONDS = {"first-order": 90, "second-order": 200, "gdas": 100, "pc-darts": 90}  # planned
 SEARCH_EPOCHS = 50  # of the paper's search
@@ -103,30 +105,38 @@ AXES = ("vmapped", "mapped")  # names of functions of `jaxnas.seeds`
 def parity(sizes: Sizes, precision: str) -> Item:
     """The official numbers, computed on the device."""
     given = {"precision": precision}
-    return Item(f"parity-{precision}", "parity", given, 200 * sizes.scale, 400, sizes.fixtures)
+    return Item(f"parity-{precision}", "benchmarks.device.parity", given, 200 * sizes.scale, 400, sizes.fixtures)
 
 
 def step(sizes: Sizes, name: str, strategy: str, planned: float, precision: str = "float32", **other: Any) -> Item:
     """One search step."""
     case = {"space": sizes.space, "strategy": strategy, "precision": precision}
     case |= {size: getattr(sizes, size) for size in ("channels", "depth", "batch", "image")}
-    given = {"case": case, "clock": clock_of(sizes), "layout": DEFAULT, "depthwise": DEFAULT, "seeds": 1, **other}
-    return Item(name, "step", given, planned * sizes.scale, 3 * planned)
+    given = {"case": case, "ops": sizes.ops, "clock": clock_of(sizes), "seeds": 1}
+    given |= {"layout": DEFAULT, "depthwise": DEFAULT, **other}
+    return Item(name, "benchmarks.device.step", given, planned * sizes.scale, 3 * planned)
 
 
 def peer(sizes: Sizes, name: str, strategy: str, compiled: str, planned: float) -> Item:
     """The same step in PyTorch."""
     case = {"strategy": strategy, **dict(zip(("channels", "depth", "batch", "image"), sizes.peer, strict=True))}
     given = {"case": case, "clock": clock_of(sizes), "compiled": compiled}
-    return Item(name, "peer", given, planned * sizes.scale, 3 * planned, needs="torch")
+    return Item(name, "benchmarks.device.peer", given, planned * sizes.scale, 3 * planned, needs="torch")
 
 
 def epoch(sizes: Sizes, strategy: str, images: str | None) -> Item:
     """One epoch of a search on images of the user's file."""
-    names = ("space", "channels", "depth", "batch")
+    names = ("space", "channels", "depth", "batch", "ops")
     given = {"strategy": strategy, "images": images, "seconds": sizes.epoch_seconds, "epochs": SEARCH_EPOCHS}
     given |= {size: getattr(sizes, size) for size in names}
-    return Item("epoch-cifar10", "epoch", given, 160 * sizes.scale, 400, needs="" if sizes is TINY else "images")
+    return Item(
+        "epoch-cifar10",
+        "benchmarks.device.epoch",
+        given,
+        160 * sizes.scale,
+        400,
+        needs="" if sizes is TINY else "images",
+    )
 
 
 def clock_of(sizes: Sizes) -> dict[str, float]:
@@ -184,8 +194,3 @@ def is_whole(told: Mapping[str, Any]) -> bool:
 def fits(item: Item, left: float, pace: float) -> bool:
     """Whether an item that is started now ends in the seconds that are left, as far as one can tell."""
     return item.planned * pace <= left
-
-
-def allowed(item: Item, left: float) -> float:
-    """Seconds that an item gets: its own limit, or what is left."""
-    return min(item.limit, left)

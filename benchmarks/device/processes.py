@@ -42,16 +42,22 @@ class Child(NamedTuple):
     ended: bool = False  # it said that everything is measured
 
 
-def environment(rehearsal: bool) -> dict[str, str]:
-    """Variables of the processes: programs are compiled anew, and nobody takes all memory of the device."""
+def environment(rehearsal: Path | None) -> dict[str, str]:
+    """Variables of the processes: programs are compiled anew, and nobody takes all memory of the device.
+
+    Args:
+      rehearsal: folder for compiled programs of a rehearsal, which measures no compilation; None where it is none.
+    """
     env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     if rehearsal:  # compiled fast, not to fast code
         env["JAX_PLATFORMS"] = "cpu"
         env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+        env |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": str(rehearsal.resolve())}
+        env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     return env
 
 
-def start(item: Item, rows: Sequence[str], rehearsal: bool, beside: int) -> Child:
+def start(item: Item, rows: Sequence[str], rehearsal: Path | None, beside: int) -> Child:
     """A process that begins to measure an item, or some rows of it."""
     ours, theirs = Pipe()
     log = tempfile.TemporaryFile()  # noqa: SIM115

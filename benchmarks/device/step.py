@@ -1,6 +1,6 @@
 """A search step of ours on the device: compiled beside others, then timed alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from benchmarks.build import Built, as_type, build
+from benchmarks.build import as_type, build
 from benchmarks.case import Case
 from benchmarks.device.clock import clock
 from benchmarks.device.facts import facts
-from benchmarks.device.layouts import DEFAULT, DEPTHWISE, LAYOUTS
+from benchmarks.device.layouts import DEPTHWISE, LAYOUTS
 from benchmarks.device.speaker import Span, Speaker, spanned
 from benchmarks.measure import sizes
 from jaxnas import seeds
@@ -22,6 +22,7 @@ from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, bind
 from jaxnas.spaces import layout as layouts
 from jaxnas.spaces.networks import supernet
+from jaxnas.spaces.space import Space
 
 
 def measure(given: Mapping[str, Any], rows: tuple[str, ...], say: Speaker) -> None:
@@ -35,7 +36,7 @@ def measure(given: Mapping[str, Any], rows: tuple[str, ...], say: Speaker) -> No
     case = Case(**given["case"])
     say.facts(facts())
     with DEPTHWISE[given["depthwise"]]():
-        search, batches, key = side_by_side(searched(build(case), case, given["layout"]), case, given)
+        search, batches, key = side_by_side(searched(case, given["layout"], given["ops"]), case, given)
         run, draw, spans = compiled(search, batches, key)
     state = jax.block_until_ready(draw(key))
     say.turn()
@@ -48,12 +49,17 @@ def measure(given: Mapping[str, Any], rows: tuple[str, ...], say: Speaker) -> No
     say.row("step", told)
 
 
-def searched(built: Built, case: Case, layout: str) -> tuple[Search, Batches]:
-    """A case's search, written down in a layout of the table."""
-    if layout == DEFAULT:
-        return built.search, built.batches
+def searched(case: Case, layout: str, ops: Sequence[str]) -> tuple[Search, Batches]:
+    """A case's search, written down in a layout of the table, among all candidates or some."""
+    built = build(case)  # sets the precision of products for the process, in which it is traced and lowered too
     model = partial(supernet, layout=LAYOUTS[layout](layouts))
-    return bind(built.search.strategy, built.space, model=model, augment=as_type(case.precision)), built.batches
+    search = bind(built.search.strategy, among(built.space, ops), model=model, augment=as_type(case.precision))
+    return search, built.batches
+
+
+def among(space: Space, ops: Sequence[str]) -> Space:
+    """The space with these candidates only; as it is where none is named."""
+    return space.replace(ops=tuple(op for op in space.ops if op[0] in ops)) if ops else space
 
 
 def side_by_side(one: tuple[Search, Batches], case: Case, given: Mapping[str, Any]):

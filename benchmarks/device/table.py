@@ -30,16 +30,21 @@ def lines(results: Results | None) -> list[str]:
     """The tables, from results or from none."""
     found = results["items"] if results else {}
     every = items(PAPER)
-    of = lambda work: [item for item in every if item.work == work]
+    of = lambda work: [item for item in every if kind(item) == work]
     return [
         machine(results),
         "",
         *markdown(("official numbers", "files", "quantities", "agree"), [parity(item, found) for item in of("parity")]),
         "",
-        *markdown(STEP, [step(item, found) for item in every if item.work in ("step", "peer")]),
+        *markdown(STEP, [step(item, found) for item in every if kind(item) in ("step", "peer")]),
         "",
         *markdown(EPOCH, [epoch(item, found) for item in of("epoch")]),
     ]
+
+
+def kind(item: Item) -> str:
+    """What is measured: step, peer, parity or epoch."""
+    return item.work.rpartition(".")[2]
 
 
 STEP = ("step", "steps a second", "ms a step", "compile, s", "temporaries, MB", "peak, MB", "over eager PyTorch")
@@ -89,7 +94,7 @@ def step(item: Item, found: Results) -> list[str]:
     if row is None:
         return [name, *missing(item, found, len(STEP) - 1)]
     compile_ = sum(row.get(f"{part}_seconds", 0) for part in ("trace", "lower", "compile", "first_step"))
-    if item.work == "peer" and not item.given["compiled"]:
+    if kind(item) == "peer" and not item.given["compiled"]:
         compile_ = 0
     beside = found[item.name].get("beside", 0)
     return [
@@ -118,17 +123,25 @@ def over_eager(item: Item, row: Mapping[str, Any], found: Results) -> str:
     return f"{row['steps_per_second'] / eager['steps_per_second']:.3g}"
 
 
+WORDS = {  # of what stands behind the hyphen
+    "step-second-order": "exact second order",
+    "step-gdas": "GDAS",
+    "step-pc-darts": "PC-DARTS",
+    "eager-second-order": "PyTorch, eager, second order by finite difference",
+}
+GROUPS = {  # of what stands before it
+    "step": "{}",
+    "eager": "PyTorch, eager, {}",
+    "compiled": "PyTorch, torch.compile, {}",
+    "seeds": "first order, steps of all searches: {}",
+    "precision": "first order, {}",
+}
+
+
 def label(item: Item) -> str:
     """An item in words."""
     group, _, which = item.name.partition("-")
-    words = {
-        "step": f"{which.replace('-', ' ', 1) if 'order' in which else which}",
-        "eager": f"PyTorch, eager, {which.replace('-', ' ')}",
-        "compiled": f"PyTorch, torch.compile, {which.replace('-', ' ')}",
-        "seeds": f"first order, {which.replace('-', ' searches, ', 1)} (steps of all)",
-        "precision": f"first order, {which}",
-    }
-    return words.get(group, f"first order, {group} {which}")
+    return WORDS.get(item.name) or GROUPS.get(group, f"first order, {group} {{}}").format(which.replace("-", " "))
 
 
 def epoch(item: Item, found: Results) -> list[str]:

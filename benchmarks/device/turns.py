@@ -39,7 +39,7 @@ class Run(NamedTuple):
     out: Path
     deadline: float  # of `time.monotonic`
     together: int  # processes
-    rehearsal: bool
+    rehearsal: Path | None  # folder for its compiled programs; None where it is none
     known: Sequence[Item]  # all items, for the pace
     stamp: Mapping[str, Any]  # commit and date, for each item
     tell: Callable[[str], None]
@@ -117,7 +117,7 @@ def heard(run: Run, running: Running, name: str, results: store.Results) -> tupl
         return gone(run, running, name, results)
     match said_["kind"]:
         case "facts":
-            results = with_facts(results, said_["facts"], run.rehearsal)
+            results = with_facts(results, said_["facts"], bool(run.rehearsal))
         case "begin":
             child = child._replace(row=said_["row"])
         case "row":
