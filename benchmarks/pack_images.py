@@ -19,7 +19,7 @@ QUALITIES = (95, 92, 90, 87, 85, 80, 75, 70, 60, 50)
 MEGABYTES = 44.0
 JPEG = b"\xff\xd8\xff"
 OVERHEAD = 12  # bytes of offset and label, for each image
-HEADERS = 256 * 8 * len(FIELDS)
+HEADERS = 600 * len(FIELDS)  # bytes at most, of the archive's parts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,16 +78,17 @@ def from_npz(path: Path) -> tuple[str, int, np.ndarray, np.ndarray]:
 
 def from_tfds(folder: Path) -> tuple[str, int, list[bytes] | np.ndarray, np.ndarray]:
     """The training part of a prepared set; bytes where all images are stored as JPEG."""
+    if not (folder / "dataset_info.json").is_file():
+        raise ValueError(f"{folder} has no dataset_info.json: give the folder of one version, .../cifar10/3.0.2.")
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ValueError("a TFDS folder needs tensorflow-datasets: pip install tensorflow-datasets.") from error
-    if not (folder / "dataset_info.json").is_file():
-        raise ValueError(f"{folder} has no dataset_info.json: give the folder of one version, .../cifar10/3.0.2.")
     builder = tfds.builder_from_directory(str(folder))
     raw = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
-    classes = getattr(builder.info.features.get("label"), "num_classes", None)
-    if not classes or "image" not in builder.info.features:
+    features = builder.info.features
+    classes = getattr(features["label"], "num_classes", None) if {"image", "label"} <= set(features.keys()) else None
+    if not classes:
         raise ValueError(f"{folder} is no set of images with one class label each.")
     items = [(bytes(item["image"]), int(item["label"])) for item in raw]
     label = np.array([label for _, label in items], np.int32)
