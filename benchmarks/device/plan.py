@@ -70,6 +70,7 @@ PROGRAMS = (  # fixtures that compile programs; the others are compared on the h
     "B_pdarts_c4_l3_ops5.npz",
     "X_evalnet_cifar_darts_v2.npz",
 )
+FLOAT64_ONLY = ("C_architect.npz",)  # central differences, of which float32 leaves few digits
 PAPER = Sizes("darts", 16, 8, 64, 32, (), (16, 8, 64, 32), PROGRAMS, (4, 16), 1.0, 5, 90.0, 1.0)
 FEW = ("skip_connect", "nor_conv_3x3")
 TINY = Sizes("nas_bench_201", 4, 1, 2, 8, FEW, (4, 3, 2, 8), ("D_nb201.json",), (2,), 0.05, 2, 5.0, 0.1)
@@ -106,8 +107,9 @@ AXES = ("vmapped", "mapped")  # names of functions of `jaxnas.seeds`
 
 def parity(sizes: Sizes, precision: str) -> Item:
     """The official numbers, computed on the device."""
+    rows = tuple(name for name in sizes.fixtures if precision == "float64" or name not in FLOAT64_ONLY)
     given = {"precision": precision}
-    return Item(f"parity-{precision}", "benchmarks.device.parity", given, 200 * sizes.scale, 400, sizes.fixtures)
+    return Item(f"parity-{precision}", "benchmarks.device.parity", given, 200 * sizes.scale, 400, rows)
 
 
 def step(sizes: Sizes, name: str, strategy: str, planned: float, precision: str = "float32", **other: Any) -> Item:
