@@ -1,9 +1,9 @@
 """Packs the training images of a set into one file of JPEG bytes: `python -m benchmarks.pack_images SOURCE --out FILE`.
 
 SOURCE is a folder of a prepared TFDS set (.../cifar10/3.0.2; needs tensorflow-datasets, but no TensorFlow), or an .npz
-file with `image` uint8 [N, H, W, 1 or 3] and `label` [N]. Images that are stored as JPEG keep their bytes; others are
-encoded with the best quality that fits into --most megabytes. The file is what `python -m benchmarks.device --images`
-takes: it needs neither TFDS nor the network there.
+file with `image` uint8 [N, H, W, 1 or 3] and `label` [N]. Images that are stored as JPEG keep their bytes where these
+fit into --most megabytes; others are encoded with the best quality that does. The file is what
+`python -m benchmarks.device --images` takes, which needs neither TFDS nor the network.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.packed import FIELDS, Packed, encoder, write
+from benchmarks import packed
+from benchmarks.packed import FIELDS, Packed
 
 QUALITIES = (95, 92, 90, 87, 85, 80, 75, 70, 60, 50)
 MEGABYTES = 44.0
@@ -28,13 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.out.is_dir() or not options.out.parent.is_dir():
             raise ValueError(f"--out {options.out}: give the name of a file in a folder that is there.")
-        packed, quality = pack(*load(options.source), int(options.most * 1e6))
-        size = write(options.out, packed)
+        images, quality = pack(*load(options.source), int(options.most * 1e6))
+        size = packed.write(options.out, images)
     except (ValueError, OSError, ImportError) as error:
         print(f"pack_images: {error}", file=sys.stderr)
         return 1
     how = "their own bytes" if quality is None else f"encoded with quality {quality}"
-    print(f"written: {options.out}, {len(packed.jpegs):,} images of {packed.name}, {size / 1e6:.1f} MB, {how}")
+    print(f"written: {options.out}, {len(images.jpegs):,} images of {images.name}, {size / 1e6:.1f} MB, {how}")
     return 0
 
 
@@ -104,19 +105,17 @@ def pack(name: str, classes: int, images: list[bytes] | np.ndarray, label: np.nd
       ValueError: it does not fit; says by how much.
     """
     room = most - OVERHEAD * len(label) - HEADERS
-    if isinstance(images, list) and sum(map(len, images)) <= room:
+    if isinstance(images, list) and packed.size(images) <= room:
         return Packed(name, classes, images, label), None
     if isinstance(images, list):
-        from benchmarks.packed import decoded
-
-        images = decoded(images)
+        images = packed.decoded(images)
     for quality in QUALITIES:
-        encode = encoder(quality)
-        sample = images[:: max(1, len(images) // 500)]
-        if sum(len(encode(image)) for image in sample) / len(sample) * len(images) > 1.02 * room:
+        encode = packed.encoder(quality)
+        sample = [encode(image) for image in images[:: max(1, len(images) // 500)]]
+        if packed.size(sample) / len(sample) * len(images) > 1.05 * room:
             continue  # far too large, as a sample tells
         jpegs = [encode(image) for image in images]
-        if sum(map(len, jpegs)) <= room:
+        if packed.size(jpegs) <= room:
             return Packed(name, classes, jpegs, label), quality
     raise ValueError(
         f"{len(images):,} images do not fit into {most / 1e6:g} MB at quality {QUALITIES[-1]}: give more --most."

@@ -66,12 +66,17 @@ def test_the_best_quality_that_fits(noise, tmp_path):
         pack_images.pack("s", 1, image, label, 20_000)
 
 
+def test_a_header_that_all_have_alike_takes_no_room(noise):
+    jpegs = [packed.encoder(50)(image[:8, :8]) for image in noise]
+    assert packed.size(jpegs) < 0.6 * sum(map(len, jpegs))
+
+
 def test_stored_jpegs_keep_their_bytes(noise):
     image = noise
     jpegs, label = [packed.encoder(95)(one) for one in image], np.zeros(len(image), np.int32)
     kept, quality = pack_images.pack("s", 1, jpegs, label, 10**6)
     assert quality is None and kept.jpegs == jpegs
-    smaller, quality = pack_images.pack("s", 1, jpegs, label, sum(map(len, jpegs)) + 60 * pack_images.OVERHEAD)
+    smaller, quality = pack_images.pack("s", 1, jpegs, label, packed.size(jpegs) + 60 * pack_images.OVERHEAD)
     assert quality is not None and sum(map(len, smaller.jpegs)) < sum(map(len, jpegs))
 
 
