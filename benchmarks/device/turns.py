@@ -112,23 +112,23 @@ def turned(running: Running) -> Running:
 def heard(run: Run, running: Running, name: str, results: store.Results) -> tuple[Running, store.Results]:
     """One message of a process, or its end."""
     child = running[name]
-    said_ = message(child)
-    if said_ is None:
+    news = message(child)
+    if news is None:
         return gone(run, running, name, results)
-    match said_["kind"]:
+    match news["kind"]:
         case "facts":
-            results = with_facts(results, said_["facts"], bool(run.rehearsal))
+            results = with_facts(results, news["facts"], bool(run.rehearsal))
         case "begin":
-            child = child._replace(row=said_["row"])
+            child = child._replace(row=news["row"])
         case "row":
-            results = store.with_row(results, name, said_["row"], in_seconds(said_["value"], child.pauses))
+            results = store.with_row(results, name, news["row"], in_seconds(news["value"], child.pauses))
             child = child._replace(row=None)
         case "ready" if child.alone:
             answer(child, "go")
         case "ready":
             child = child._replace(asks=True)
         case "failed":
-            child = child._replace(error=said_["error"], ended=True)
+            child = child._replace(error=news["error"], ended=True)
         case "end":
             child = child._replace(ended=True)
     store.write(run.out, results)
