@@ -1,0 +1,1 @@
+"""What a GPU does with the programs of this package, in minutes: `python -m benchmarks.device --help`."""
