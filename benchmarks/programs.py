@@ -235,7 +235,8 @@ def _shared(program: Program, placement: parallel.Placement, init: Callable, ste
     def run(state, data, key, start, stop):
         del key, stop
         rows = (start * program.batch + jnp.arange(program.batch, dtype=jnp.int32)) % (2 * program.batch)
-        return step(state, jax.tree.map(lambda part: placement.take(part, rows), data, is_leaf=_is_batch))
+        batches = jax.tree.map(lambda part: placement.take(part, rows), data, is_leaf=_is_batch)
+        return *step(state, batches), start  # an epoch has a third result
 
     return placement.lower(run, jax.eval_shape(init, key), stored, key, number, number)
 
