@@ -131,7 +131,7 @@ def _options(given: Sequence[str]) -> dict[str, str]:
     wrong = [text for text in given if "=" not in text]
     if wrong:
         raise ValueError(f"--option {wrong[0]}: write NAME=VALUE.")
-    return dict(text.split("=", 1) for text in given)  # type: ignore[misc]  # two parts each
+    return {name: value for name, _, value in (text.partition("=") for text in given)}
 
 
 def _text(folder: Path | None, target: str, program: Program) -> str:

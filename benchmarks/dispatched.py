@@ -71,9 +71,12 @@ def step_of(case: Case) -> Counter:
     Args:
       case: a strategy that the peer knows; its batch does not change the count.
     """
+    import torch
+
     from benchmarks.peer_network import Supernet
     from benchmarks.peer_torch import Peer
 
+    torch.set_num_threads(1)  # two images are too little work for more
     peer = Peer(Supernet(case.channels, case.depth, CLASSES), PEERS[case.strategy].order)
     batches = [peer.batch(*half) for half in images(case)]
     peer.step(*batches)

@@ -11,7 +11,7 @@ loop whose trip count it knows is not counted: XLA's runtime for GPUs runs such 
 it. One call of a library counts once, even where the library launches several kernels.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -79,27 +79,27 @@ def count(module: Module, large: float) -> Launches:
       module: from `hlo.read`.
       large: bytes from which a copy or a transpose is one of a whole activation.
     """
-    tally = _Tally(Counter(), Counter(), Counter(), Counter(), Counter(), Counter())
+    tally = _Tally(*(defaultdict(float) for _ in _Tally._fields))
     _walk(module, module.entry, 1.0, large, tally)
     sent = {kind: Sent(tally.number[kind], tally.bytes[kind]) for kind in sorted(tally.number)}
     return Launches(
-        kinds=dict(tally.kinds.most_common()),
+        kinds=dict(sorted(tally.kinds.items(), key=lambda item: -item[1])),
         transposes=tally.moved["transpose"],
         copies=tally.moved["copy"],
-        loops={name: tally.found[name] for name in ("known", "unknown")},
-        conditionals=tally.found["conditional"],
+        loops={name: int(tally.found[name]) for name in ("known", "unknown")},
+        conditionals=int(tally.found["conditional"]),
         collectives=sent,
         cycles=tally.cycles.get("all"),
     )
 
 
 class _Tally(NamedTuple):
-    kinds: Counter
-    moved: Counter
-    found: Counter
-    number: Counter
-    bytes: Counter
-    cycles: Counter
+    kinds: defaultdict[str, float]
+    moved: defaultdict[str, float]
+    found: defaultdict[str, float]
+    number: defaultdict[str, float]
+    bytes: defaultdict[str, float]
+    cycles: defaultdict[str, float]
 
 
 def _walk(module: Module, name: str, times: float, large: float, tally: _Tally) -> None:

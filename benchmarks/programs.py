@@ -1,6 +1,6 @@
 """Programs that can be compiled for any device, described by names and numbers, and written for it.
 
-A description is plain data, so that it can be sent to a process of its own. No array is made: only shapes are traced.
+A description is plain data, so that it can be sent to a process of its own. Only shapes are traced: nothing runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -192,7 +192,7 @@ def _drawn(space: Space):
     """Gates of every cell, uniform from a fixed key."""
 
     rng, shape = np.random.default_rng(0), (len(space.edges), len(space.ops))
-    return {cell: Gates(rng.random(shape), np.ones(shape[0])) for cell in space.cells}
+    return {cell: Gates(jnp.asarray(rng.random(shape)), jnp.ones(shape[0])) for cell in space.cells}
 
 
 def _retraining(program: Program, axis_name: str | None):
@@ -247,5 +247,5 @@ def _is_batch(tree: Any) -> bool:
 
 def _images(program: Program, *count: int) -> Batch:
     """Shapes of stored images and labels."""
-    image = jax.ShapeDtypeStruct((*count, program.side, program.side, 3), jnp.uint8)
-    return Batch(image, jax.ShapeDtypeStruct(count, jnp.int32))
+    shape: Callable[..., Any] = jax.ShapeDtypeStruct
+    return Batch(shape((*count, program.side, program.side, 3), jnp.uint8), shape(count, jnp.int32))
