@@ -19,7 +19,7 @@ CUDA_PACKAGES = {  # module -> distribution
 OF_JAX = ("jax-cuda12-plugin", "jax-cuda12-pjrt")  # must have the version of jax
 SLICES = {4: "2x2", 8: "2x4", 16: "4x4", 64: "8x8"}  # TPU chips -> the slice that has so many
 CUDA_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}
-TPU_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+TPU_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 class Target(NamedTuple):
