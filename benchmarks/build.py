@@ -1,5 +1,6 @@
 """A case as a search of ours that runs."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ class Built(NamedTuple):
     batches: Batches
 
 
-def named(table: dict[str, Any], name: str, kind: str) -> Any:
+def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
     """The value behind a name; ValueError with the names that exist."""
     if name not in table:
         raise ValueError(f"no {kind} is called {name!r}; choose one of {', '.join(table)}.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 
 def run(main: Callable[..., Any]) -> None:
@@ -22,5 +23,6 @@ def run(main: Callable[..., Any]) -> None:
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:
-        Console(stderr=True).print(f"[bold red]benchmarks:[/bold red] {error}", highlight=False, soft_wrap=True)
+        told = f"[bold red]benchmarks:[/bold red] {escape(str(error))}"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -46,9 +46,13 @@ class Placement(NamedTuple):
     images: Callable[[Batch], Batch]  # from the host to the devices
     rows: Callable[[int], np.ndarray]  # number of images -> rows that the devices of this process hold
     take: Callable[[Batch, Array], Batch]  # inside the program: (images, rows [B]) -> the batch as its step sees it
-    compile: Callable[..., Any]  # (run of an epoch, shapes of its state, images, key, start, stop) -> compiled
+    lower: Callable[..., Any]  # (run of an epoch, shapes of its state, images, key, start, stop) -> lowered
     spread: Callable[[Any], Any]  # a state or a key -> a copy on every device
     single: Callable[[Any], Any]  # back: the copy on the first device of this process
+
+    def compile(self, run: Callable[..., Any], *shapes: Any) -> Any:
+        """An epoch, compiled for these devices; the arguments are those of `lower`."""
+        return self.lower(run, *shapes).compile(options())
 
     def at_least(self, batch: int) -> int:
         """The smallest batch of so many images that the devices can share evenly."""
@@ -67,10 +71,10 @@ class Placement(NamedTuple):
 
 def one() -> Placement:
     """Everything on the default device."""
-    compiled = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes).compile(options())
+    lower = lambda run, *shapes: jax.jit(run, donate_argnums=0).lower(*shapes)
     same = lambda tree: tree
     images = lambda batch: jax.device_put(batch._replace(image=np.asarray(batch.image)))
-    return Placement("one", (jax.devices()[0],), None, images, np.arange, take, compiled, same, same)
+    return Placement("one", (jax.devices()[0],), None, images, np.arange, take, lower, same, same)
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -85,13 +89,13 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Placement:
     grid, whole, split = _grid(found)
     collect = partial(jax.shard_map, mesh=grid, in_specs=(P(DATA), P()), out_specs=P(DATA), check_vma=False)(_collect)
 
-    def compiled(run, state, images, *rest):
+    def lower(run, state, images, *rest):
         shardings = (whole, split, *(whole for _ in rest))
         jitted = jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
-        return jitted.lower(state, images, *rest).compile(options())
+        return jitted.lower(state, images, *rest)
 
     images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
-    return Placement("mesh", found, None, images, rows, collect, compiled, spread, _first)
+    return Placement("mesh", found, None, images, rows, collect, lower, spread, _first)
 
 
 def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -105,14 +109,14 @@ def mesh_local(devices: Sequence[jax.Device] | None = None) -> Placement:
         return one()._replace(devices=found)
     grid, whole, split = _grid(found)
 
-    def compiled(run, state, images, *rest):
+    def lower(run, state, images, *rest):
         specs = (P(), P(DATA), *(P() for _ in rest))
         shardings = tuple(NamedSharding(grid, spec) for spec in specs)
         mapped = jax.shard_map(run, mesh=grid, in_specs=specs, out_specs=P(), check_vma=False)
-        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest).compile(options())
+        return jax.jit(mapped, donate_argnums=0, in_shardings=shardings).lower(state, images, *rest)
 
     images, rows, spread = partial(_deal, split), partial(_held, split), partial(_spread, whole)
-    return Placement("mesh-local", found, DATA, images, rows, _collect, compiled, spread, _first)
+    return Placement("mesh-local", found, DATA, images, rows, _collect, lower, spread, _first)
 
 
 def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
@@ -134,14 +138,14 @@ def pmapped(devices: Sequence[jax.Device] | None = None) -> Placement:
     def images(batch: Batch) -> Batch:
         return Batch(*(_place(split, _filled(x, _even(len(x), split)).reshape(count, -1, *x.shape[1:])) for x in batch))
 
-    def compiled(run, state, images, key, start, stop):
+    def lower(run, state, images, key, start, stop):
         mapped: dict[str, Any] = {"in_axes": (0, 0, 0, None, None), "out_axes": (0, None, None), "donate_argnums": 0}
         state, key = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), (state, key))
-        return jax.pmap(run, DATA, devices=found, **mapped).lower(state, images, key, start, stop).compile(options())
+        return jax.pmap(run, DATA, devices=found, **mapped).lower(state, images, key, start, stop)
 
     spread = lambda tree: _spread(split, jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree))
     single = lambda tree: jax.device_put(jax.tree.map(lambda x: x[0], tree), found[0])
-    return Placement("pmap", found, DATA, images, np.arange, _collect, compiled, spread, single)
+    return Placement("pmap", found, DATA, images, np.arange, _collect, lower, spread, single)
 
 
 def grid(seeds: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
