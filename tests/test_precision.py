@@ -213,7 +213,7 @@ def outputs(jaxpr, *endings):
 def computed(asked: Precision) -> dict[str, set[str]]:
     """Float types of everything that the table of the documentation names."""
     seen = asked.cast(augment)
-    search = bind(row(9), SPACE, augment=seen)
+    search = bind(row(9, hypergradient=first_order()), SPACE, augment=seen)
     state = jax.eval_shape(search.init, jax.random.key(0))
     batches = Batches(*(Batch(x.image[:4], x.label[:4]) for x in DATA[:2]))
     after, metrics = jax.eval_shape(search.step, state, batches)
