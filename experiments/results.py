@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from benchmarks import show
-from experiments import collapse, combined, exactness, snas_constraint, truth
+from experiments import collapse, combined, exactness, precision, snas_constraint, truth
 from jaxnas import drawing
 
 HERE = Path(__file__).parent
-PAGES = tuple(HERE.parent / "docs" / name for name in ("results.md", "exactness.md"))
+PAGES = tuple(HERE.parent / "docs" / name for name in ("results.md", "exactness.md", "precision.md"))
 
 
 class Shown(NamedTuple):
@@ -53,6 +53,7 @@ STUDIES = {
     "exactness": agreement(exactness.table),
     "exactness-digits": agreement(exactness.table, exactness.by_step),
     "snas_constraint": Shown(lambda told: snas_constraint.tables(told["rows"])),
+    "precision": Shown(lambda told: precision.table(told["rows"])),
     "rows": Shown(lambda told: rows_table(told)),
 }
 

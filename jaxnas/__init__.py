@@ -10,7 +10,7 @@ The public names, in the order in which data flows:
     jn.robust      searches of several runs
     jn.compare     methods by their runs    jn.ablations          a row without each of its parts
     jn.benchmark, jn.tabular, jn.methods   NAS-Bench-201: genotypes looked up; searches on the table
-    jn.parallel    on which devices a run lies
+    jn.parallel    on which devices a run lies                     jn.precision in which numbers
     jn.logs        what a run tells while it runs                  jn.live     one screen of it
     jn.over_seeds  one search -> many, in one program             jn.Layout how the supernet is compiled
     jn.network     genotype -> the network that is trained        jn.published   genotypes of papers
@@ -25,6 +25,7 @@ from jaxnas import interop_network as interop_network
 from jaxnas import live as live
 from jaxnas import logs as logs
 from jaxnas import parallel as parallel
+from jaxnas import precision as precision
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces

@@ -5,6 +5,7 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +22,9 @@ from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, placed, plan
+from jaxnas.precision import LowPrecision
+from jaxnas.progress import warn
+from jaxnas.refusals import doubt
 from jaxnas.runner import run
 
 app = typer.Typer(
@@ -87,6 +91,10 @@ def search(
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     devices: Annotated[str, typer.Option(help=_DEVICES, autocompletion=cli_help.a_placement)] = "mesh",
     distributed: Annotated[bool, typer.Option("--distributed", help=_DISTRIBUTED)] = False,
+    precision: Annotated[str, typer.Option(help=cli_help.PRECISION, autocompletion=cli_help.a_precision)] = "float32",
+    matmul_precision: Annotated[
+        str | None, typer.Option(help=cli_help.PRODUCTS, autocompletion=cli_help.a_precision)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -120,13 +128,18 @@ def search(
         seed=seed,
         smoke=smoke,
         placement=placement,
+        precision=precision,
+        matmul_precision=matmul_precision,
     )
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     console.print(f"{planned.told}; {cli_show.device(placement.devices)}.", soft_wrap=True)
+    if text := doubt(planned.precision, [stage.strategy for stage in planned.stages]):
+        warn(console, text)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe:
+        with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe, warnings.catch_warnings():
+            warnings.simplefilter("ignore", LowPrecision)  # told above
             more = {"show": partial(shown, space=planned.space)} if live else {}
             carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
     except KeyboardInterrupt as error:

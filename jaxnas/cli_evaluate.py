@@ -17,14 +17,14 @@ from rich.console import Console
 
 from jaxnas import augmentation, folder, logs
 from jaxnas import data as data_sets
-from jaxnas.cli_help import SMOKE, TENSORBOARD, a_dataset, a_genotype, a_recipe
+from jaxnas.cli_help import PRECISION, PRODUCTS, SMOKE, TENSORBOARD, a_dataset, a_genotype, a_precision, a_recipe
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.recipes import changed, fitted
 from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
-from jaxnas.planning import genotype_of, named, placed
+from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.spaces.genotype import from_json
 from jaxnas.spaces.network import Network, network
@@ -53,6 +53,8 @@ def evaluate(
     fraction: Annotated[float, typer.Option(help="Part of the training images to use.")] = 1.0,
     valid_fraction: Annotated[float, typer.Option(help=_VALID)] = 0.0,
     devices: Annotated[str, typer.Option(help=_DEVICES)] = "one",
+    precision: Annotated[str, typer.Option(help=PRECISION, autocompletion=a_precision)] = "float32",
+    matmul_precision: Annotated[str | None, typer.Option(help=PRODUCTS, autocompletion=a_precision)] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
@@ -66,7 +68,7 @@ def evaluate(
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
-    placement = placed(devices, False, out)
+    numbers, placement = precision_of(precision, matmul_precision), placed(devices, False, out)
     whole = data_sets.load(dataset, data_dir)
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
@@ -93,7 +95,7 @@ def evaluate(
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
         f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
         f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
-        f"{len(placement.devices)} x {placement.devices[0].device_kind}.",
+        f"{len(placement.devices)} x {placement.devices[0].device_kind}{in_words(numbers)}.",
         soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
@@ -110,6 +112,7 @@ def evaluate(
                 search=search or None,
                 observe=observe,
                 placement=placement,
+                precision=numbers,
                 resume=resume,
                 console=console,
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from jaxnas.catalogue import KINDS, datasets
-from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
+from jaxnas.names import DEVICES, PRECISIONS, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
 
 EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they stand, with the reader's own folders
     "search": (
@@ -38,6 +38,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
     "lookup": ("jaxnas lookup runs/a --table table.npz", "jaxnas lookup runs/a --table table.npz --json"),
     "tabular": ("jaxnas tabular --table table.npz --method random --method evolution --runs 100 --out tabular",),
 }
+PRECISION = (
+    "Numbers of the network: float32; tf32, float32 with shorter products on GPU and TPU; bfloat16, activations in "
+    "bfloat16. Weights, alpha, losses and optimizers are float32 in each."
+)
+PRODUCTS = (
+    "What products keep of float32 operands: float32, tf32 or bfloat16 (the least that the device offers); that of "
+    "--precision unless given."
+)
 SMOKE = "One epoch on 16 images, whatever --epochs, --batch and --fraction say: does it run at all?"
 TENSORBOARD = "Write each epoch there for TensorBoard too, a search its alpha as well; needs tensorboardX."
 EXIT_CODES = {
@@ -91,6 +99,7 @@ a_strategy = completing(STRATEGIES)
 a_space = completing(SPACES)
 a_rule = completing(STOPS)
 a_placement = completing(DEVICES)
+a_precision = completing(PRECISIONS)
 a_recipe = completing(RECIPES)
 a_tabular_method = completing(TABULAR)
 a_kind = completing(KINDS)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas import archive, drawing
+from jaxnas.precision import UNSAID
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
 
@@ -104,7 +105,7 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
         raise FileNotFoundError(errno.ENOENT, f"no run to continue in {folder}: leave out --resume to start one.")
     if not path.read_bytes() and not (folder / "metrics.jsonl").exists():  # ended between the claim and its first line
         write(path, json.dumps(config, indent=2) + "\n")
-    before, now = _read_config(path), json.loads(json.dumps(config))
+    before, now = {**UNSAID, **_read_config(path)}, {**UNSAID, **json.loads(json.dumps(config))}
     plain = lambda settings, name: json.dumps(settings.get(name), sort_keys=True)  # NaN is the same as NaN
     differing = [name for name in {**before, **now} if plain(before, name) != plain(now, name)]
     if differing:

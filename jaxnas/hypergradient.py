@@ -79,6 +79,7 @@ class Hypergradient(NamedTuple):
     lookahead: Lookahead  # (weights, g, state of the optimizer) -> w'
     indirect: Indirect  # g = grad_w L_inner(w, alpha), unused where the look-ahead stays
     reads_v: bool = True  # if `indirect` does not, v is not computed: it must not pass it on either
+    subtracts: bool = False  # whether it subtracts gradients at near-by weights, which short numbers drown
 
 
 def two_losses(inner: Callable, outer: Callable, mean: Callable[[Any], Any] = identity) -> Problem:
@@ -193,7 +194,7 @@ def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradie
         ways = lax.map(shifted, jnp.array([1, -1], r.dtype))
         return jax.tree.map(lambda x: -(xi / (2 * r)).astype(x.dtype) * (x[0] - x[1]), ways)
 
-    return Hypergradient(lookahead, indirect)
+    return Hypergradient(lookahead, indirect, subtracts=True)
 
 
 def neumann(terms: int, learning_rate: float | optax.Schedule) -> Hypergradient:

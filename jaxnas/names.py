@@ -15,6 +15,7 @@ from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.evaluation.tabular import Method
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
+from jaxnas.precision import BFLOAT16, FLOAT32, TF32, Precision
 from jaxnas.runner import Finish
 from jaxnas.spaces import published
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
@@ -71,6 +72,7 @@ DEVICES: dict[str, Callable[[], parallel.Placement]] = {
     "pmap": parallel.pmapped,
     "one": parallel.one,
 }
+PRECISIONS: dict[str, Precision] = {"float32": FLOAT32, "tf32": TF32, "bfloat16": BFLOAT16}
 SPACES = {
     "darts": SpaceChoice(darts, *_DARTS),
     "nas_bench_201": SpaceChoice(

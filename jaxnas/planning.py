@@ -27,6 +27,7 @@ from jaxnas.names import (
     DEVICES,
     FINISH,
     HALVES,
+    PRECISIONS,
     PUBLISHED,
     SAMPLES,
     SHORT,
@@ -37,6 +38,7 @@ from jaxnas.names import (
     STRATEGIES,
     SpaceChoice,
 )
+from jaxnas.precision import PRODUCTS, Precision
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
 from jaxnas.spaces.genotype import Genotype
@@ -60,6 +62,7 @@ class Plan(NamedTuple):
     watch: Watch | None
     finish: Finish
     placement: parallel.Placement
+    precision: Precision
     decode: Callable[[Decode], Decode]  # a rule of decoding -> the same for this space
     told: str  # what will be done, without the full stop
 
@@ -82,6 +85,8 @@ def plan(
     seed: int = 0,
     smoke: bool = False,
     placement: parallel.Placement | None = None,
+    precision: str = "float32",
+    matmul_precision: str | None = None,
 ) -> Plan:
     """A search from names and numbers; the options are those of `jaxnas search`, but it lies on one device unless told.
 
@@ -89,6 +94,7 @@ def plan(
       ValueError: for names that nothing is called, and numbers that do not fit.
     """
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
+    numbers = precision_of(precision, matmul_precision)
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     load = data_sets.load if jax.process_count() == 1 else data_sets.opened
@@ -119,12 +125,13 @@ def plan(
         watch=watch,
         finish=finish,
         placement=placement,
+        precision=numbers,
         decode=chosen.decode,
         told=(
             f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
             f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, {epochs} "
             f"epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
-            f"alpha's rate {rate:g}"
+            f"alpha's rate {rate:g}{in_words(numbers)}"
         ),
     )
 
@@ -134,7 +141,7 @@ def carry_out(
 ) -> Any:
     """Gives a plan to `runner.run`, with more of its options."""
     kept = planned._asdict()
-    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement")
+    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement", "precision")
     options |= {name: kept[name] for name in names} | {"out": out, "resume": resume, "console": console}
     return run(planned.stages, planned.space, planned.data, jax.random.key(planned.seed), **options)
 
@@ -151,6 +158,24 @@ def placed(devices: str, distributed: bool, out: Path | None) -> parallel.Placem
     if distributed:
         parallel.join()
     return place()
+
+
+def precision_of(name: str, products: str | None = None) -> Precision:
+    """The precision of a name, with other products where these are named too.
+
+    Raises:
+      ValueError: for names that there are not.
+    """
+    found = named(PRECISIONS, name, "precision")
+    if products:
+        named(PRODUCTS, products, "precision of products")
+    return found._replace(products=products or found.products)
+
+
+def in_words(precision: Precision) -> str:
+    """What stands behind a run's first line: nothing in float32."""
+    told = f"; activations in {precision.activations}, products of float32 in {precision.products}"
+    return "" if precision.exact else told
 
 
 def named(table: Mapping[str, Any], name: str, kind: str) -> Any:

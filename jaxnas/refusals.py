@@ -1,13 +1,16 @@
-"""What a search refuses before anything is written.
+"""What a search refuses, or warns of, before anything is written.
 
 Where in the river: at its spring. Knows stages, a space and a split; computes nothing that lasts.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 
 from jaxnas.data import Split
+from jaxnas.precision import LowPrecision, Precision
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
@@ -29,6 +32,33 @@ def check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> Non
             raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
     if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):
         raise ValueError(f"batch={batch}, epochs={[stage.epochs for stage in stages]}: all must be at least 1.")
+
+
+def check_precision(
+    precision: Precision, stages: Sequence[Stage], space: Space, data: Split, batch: int, augment: Callable
+) -> None:
+    """Warns where a precision spoils the search; raises ValueError where there is none such, or images are shorter."""
+    precision.check()
+    images = jax.ShapeDtypeStruct((batch, *space.image), getattr(data.train.image, "dtype", jnp.uint8))
+    found = jax.eval_shape(augment, jax.random.key(0), images).dtype
+    if jnp.issubdtype(found, jnp.floating) and jnp.finfo(found).bits < jnp.finfo(precision.activations).bits:
+        raise ValueError(
+            f"augment gives {found} images, and the search is to compute in {precision.activations}: give it "
+            f"precision=BFLOAT16, or an augmentation that gives {precision.activations}."
+        )
+    if text := doubt(precision, [stage.strategy for stage in stages]):
+        warnings.warn(text, LowPrecision, stacklevel=3)
+
+
+def doubt(precision: Precision, strategies: Sequence[Strategy]) -> str:
+    """Why a precision spoils one of these strategies, and what to do; empty where none is."""
+    made = [strategy.solver.like.keywords for strategy in strategies if strategy.solver.like]
+    if precision.exact or not any(one["hypergradient"].subtracts for one in made if "hypergradient" in one):
+        return ""
+    return (
+        "the finite difference of this strategy subtracts two nearly equal gradients, and what rounding below float32 "
+        "leaves of them is mostly noise. Take exact second order (darts; unrolled in Python), or --precision float32."
+    )
 
 
 def _check_fits(strategy: Strategy, space: Space) -> None:

@@ -25,6 +25,7 @@ from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
 from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
 from jaxnas.folder import Record
 from jaxnas.parallel import Placement, one
+from jaxnas.precision import FLOAT32, Precision
 from jaxnas.record import environment, peak_memory
 from jaxnas.runner import Observe
 from jaxnas.spaces.genotype import Genotype, to_json
@@ -73,6 +74,7 @@ def fit(
     kept: int = checkpoint.KEPT,
     observe: Observe | None = None,
     placement: Placement | None = None,
+    precision: Precision = FLOAT32,
     resume: bool = False,
     console: Console | None = None,
 ) -> Trained:
@@ -92,6 +94,7 @@ def fit(
       kept: states kept on disk.
       observe: called with each epoch's record, and {}, once it is on disk; as for `run`.
       placement: on which devices of this process: `parallel.mesh()` for all; one unless given. The tests run on one.
+      precision: in which numbers the network computes, in its tests too; as for `run`.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -107,20 +110,24 @@ def fit(
     out, console, began = Path(out), console or Console(), time.perf_counter()
     parts, placement = whole(data) if isinstance(data, Dataset) else data, placement or one()
     _check(space, parts)
+    precision.check()
     placement.check_batch(recipe.batch)
     net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
     stats = augmentation.statistics(parts.train)
-    config = _config(genotype, space, recipe, parts, stats, settings or {})
+    config = _config(genotype, space, recipe, parts, stats, settings or {}) | {"precision": precision._asdict()}
     with folder.explained(out):
         (folder.check_same if resume else folder.claim)(out, config)
         records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
         folder.write(out / "genotype.json", to_json(genotype) + "\n")
     seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
-    before, plain = seconds["run"], augmentation.plain(stats)
-    with progress.waiting(console, "compiling the training step (once; the next start finds it in the cache)"):
+    before, plain = seconds["run"], precision.cast(augmentation.plain(stats))
+    told_of = "compiling the training step (once; the next start finds it in the cache)"
+    with progress.waiting(console, told_of), precision.in_force():  # for all that is traced and lowered
         started = time.perf_counter()
         every = -(-len(parts.train.label) // recipe.batch)
-        training = bind(net, recipe, every, augment=augment(recipe, stats), axis_name=placement.axis_name)
+        training = bind(
+            net, recipe, every, augment=precision.cast(augment(recipe, stats)), axis_name=placement.axis_name
+        )
         start = _start(training, out, records, key)
         images = placement.images(Batch(*parts.train))
         program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))

@@ -23,9 +23,10 @@ from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
+from jaxnas.precision import FLOAT32, Precision
 from jaxnas.record import describe, environment, measures, record_answer
 from jaxnas.recovery import opened, scores_after, unfinished
-from jaxnas.refusals import check
+from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.space import Space
@@ -100,6 +101,7 @@ def run(
     finish: Finish = decoded,
     kept: int = checkpoint.KEPT,
     placement: parallel.Placement | None = None,
+    precision: Precision = FLOAT32,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -126,6 +128,7 @@ def run(
       kept: states kept on disk.
       placement: where the search runs: `parallel.mesh()` for all devices; on one unless given. Several processes call
         this with the same arguments and see the same folder; the first of them writes.
+      precision: in which numbers the network computes: FLOAT32, TF32 or BFLOAT16 of `precision`, or one of your own.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -138,18 +141,19 @@ def run(
       Disagreement: alpha is not the same on all devices after an epoch.
     """
     check(space, data, batch, stages)
+    check_precision(precision, stages, space, data, batch, augment)
     out, console, began = Path(out), console or Console(), time.perf_counter()
     config = {**(settings or {}), **describe(space), "batch": batch, "split": data.digest}
-    config["epochs"] = [stage.epochs for stage in stages]
+    config |= {"epochs": [stage.epochs for stage in stages], "precision": precision._asdict()}
     if any(stage.settings for stage in stages):
         config["stages"] = [dict(stage.settings) for stage in stages]
     if watch:
         config["measured_every"] = watch.every
     placement = placement or parallel.one()
     placement.check_batch(batch)
-    with opened(out, config, resume, console) as records:
-        images = Batches(*map(placement.images, data[:2]))
-        job = _Job(out, console, data, images, placement, augment, batch, stop, watch, observe, show, kept, key)
+    with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
+        images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
+        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key)
         return _searched(job, stages, space, finish, config, records, began)
 
 

@@ -4,16 +4,19 @@ import json
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import python
 
 from jaxnas.planning import plan
+from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.strategies.algorithms import AGGRESSIVE, MILD, MODERATE
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from experiments import collapse, combined, exactness, results, snas_constraint, truth
+from experiments import collapse, combined, exactness, precision, results, snas_constraint, truth
 from experiments.batched import together
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +112,42 @@ def test_hypergradients_are_compared_along_a_search(tmp_path):
     told = json.loads((tmp_path / "exactness.json").read_text())
     assert [(r["step"], r["radius"]) for r in told["rows"]] == [(t, r) for t in (0, 1) for r in exactness.RADII]
     assert all(abs(r["implicit_cosine"]) <= 1.0001 and r["implicit_error"] > 0 for r in told["rows"])
+
+
+def test_products_are_shortened():
+    """In derivatives, loops, branches and what is computed again, and in this library's own primitives."""
+    draw = np.random.default_rng(0).standard_normal
+    a, b = (jnp.asarray(draw((4, 4)), jnp.float32) for _ in range(2))
+    short = lambda x: x.astype(jnp.bfloat16).astype(jnp.float32)
+    plain = jax.grad(lambda a: jnp.tanh(a @ b).sum())
+    slope = 1 - jnp.tanh(short(a) @ short(b)) ** 2
+    wanted = short(slope) @ short(b).T
+    np.testing.assert_array_equal(precision.with_short_products(plain, 7)(a), wanted)
+    assert np.abs(plain(a) - wanted).max() > 1e-4
+    np.testing.assert_array_equal(precision.with_short_products(plain, 23)(a), plain(a))
+
+    def inside(a):
+        again = jax.checkpoint(lambda x: jax.lax.cond(x[0, 0] > 10, lambda x: x, lambda x: x @ b, x))
+        return jax.lax.scan(lambda x, _: (jax.jit(again)(x), None), a, None, length=2)[0]
+
+    np.testing.assert_array_equal(precision.with_short_products(inside, 7)(a), short(short(a) @ short(b)) @ short(b))
+    x, k = jnp.asarray(draw((1, 4, 4, 2)), jnp.float32), jnp.asarray(draw((3, 3, 2)), jnp.float32)
+    found = precision.with_short_products(depthwise_convolution, 7)(x, k)
+    np.testing.assert_allclose(found, depthwise_convolution(short(x), short(k)), rtol=1e-6)
+    assert np.abs(found - depthwise_convolution(x, k)).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_short_numbers_are_compared_along_a_search(tmp_path):
+    precision.main(smoke=True, out=tmp_path, data_dir=None, kinds="bfloat16; TF32 products")
+    told = json.loads((tmp_path / "precision.json").read_text())
+    kinds = ("bfloat16", "TF32 products")
+    assert [(r["step"], r["kind"], r["part"]) for r in told["rows"]] == [
+        (t, kind, part) for t in (0, 1) for kind in kinds for part in precision.PARTS
+    ]
+    error = lambda kind: np.mean([r["error"] for r in told["rows"] if r["kind"] == kind and r["part"] == "first"])
+    assert 0 < error("TF32 products") < error("bfloat16") < 0.5
+    assert precision.table(told["rows"]).count("\n") == 1 + 2 * len(precision.PARTS)
 
 
 def test_rows_are_measured_side_by_side(tmp_path):

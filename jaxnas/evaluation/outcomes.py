@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxnas.precision import UNSAID
+
 Json = Mapping[str, Any]
 KINDS = {  # what a result measures, and the settings that have to be equal for two of its kind to be comparable
-    "evaluation": ("dataset", "fraction", "images", "network", "recipe"),
+    "evaluation": ("dataset", "fraction", "images", "network", "recipe", "precision"),
     "lookup": ("table", "dataset", "fraction", "images", "network", "recipe", "epochs", "metric"),
-    "search": ("dataset", "fraction", "space", "channels", "depth", "batch", "epochs"),
+    "search": ("dataset", "fraction", "space", "channels", "depth", "batch", "epochs", "precision"),
 }
 
 
@@ -160,7 +162,7 @@ def _terms(config: Json, names: tuple[str, ...]) -> dict[str, Any]:
     """Settings by dotted names: {"network.channels": 36}."""
     found: dict[str, Any] = {}
     for name in names:
-        value = config.get(name)
+        value = config.get(name, UNSAID.get(name))
         found |= flat(value, name) if isinstance(value, Mapping) else {name: value}
     return found
 
