@@ -42,7 +42,7 @@ def _slopes(mixing=None, layout=None, space=SPACE):
 def point():
     """Weights, soft gates and images in float64."""
     with jax.enable_x64(True):
-        weights = _slopes()[0](jax.random.key(0))
+        weights = jax.jit(_slopes()[0])(jax.random.key(0))
         gates = softmax().mean(softmax(1.0).init(jax.random.key(1), SPACE), SPACE)
         return weights, gates, jax.random.normal(jax.random.key(2), (8, 16, 16, 3))
 
