@@ -171,7 +171,11 @@ def test_every_pair_is_traced(relaxation, mixing, hypergradient, space, key):
     same_form(state, jax.eval_shape(search.step, state, batches_of(found))[0])
 
 
-@slots([pytest.param(*pair, id="-".join(pair), marks=() if pair in RUN else pytest.mark.slow) for pair in PAIRS])
+def marks(pair):
+    return [pytest.mark.smoke] * (pair == RUN[0]) + [pytest.mark.slow] * (pair not in RUN)
+
+
+@slots([pytest.param(*pair, id="-".join(pair), marks=marks(pair)) for pair in PAIRS])
 def test_pairs_search(relaxation, mixing, hypergradient, space, key):
     """Compiled once; alpha moves when it should and not before; all is finite; the genotype is of the space."""
     search, found = searching(relaxation, mixing, hypergradient, space)
