@@ -31,6 +31,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 CACHE = os.environ.get("JAXNAS_TEST_CACHE", str(Path(tempfile.gettempdir()) / "jaxnas-test-cache"))
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+FULL = {"xla_backend_optimization_level": 3}  # as users' programs are compiled
+if "fusion_emitters" in os.environ["XLA_FLAGS"]:
+    FULL["xla_cpu_use_fusion_emitters"] = True
 FAST = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=8", "")
 
 
@@ -95,10 +98,12 @@ def x64():
 
 # ---------------------------------------------------------------- order and seconds
 
-FIRST = """
-layers public table published space genotype genotype_properties interop stopping statistics logs drawing comparison
-parity budgets networks runner layout product studies search faults
-""".split()  # files that compile nothing; then the longest, so that no worker is left alone with one of them
+# files that compile nothing; then the longest, so that no worker is left alone with one of them
+FIRST = (
+    *("layers", "public", "table", "published", "space", "genotype", "genotype_properties", "interop", "stopping"),
+    *("statistics", "logs", "drawing", "comparison"),
+    *("parity", "budgets", "networks", "runner", "layout", "product", "studies", "search", "faults"),
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import FULL
 
 from jaxnas.compiler import options
 from jaxnas.data import Batch
@@ -45,7 +46,7 @@ def lines(lowered) -> int:
 
 def temporaries(lowered) -> int:
     """Of the program as users get it, not as the other tests compile."""
-    return lowered.compile({**options(), "xla_backend_optimization_level": 3}).memory_analysis().temp_size_in_bytes
+    return lowered.compile({**options(), **FULL}).memory_analysis().temp_size_in_bytes
 
 
 def check(name, whole):
