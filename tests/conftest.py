@@ -81,11 +81,13 @@ def draw():
 
 @pytest.fixture
 def tiny_space():
-    """The DARTS space with three cells, two channels, three operations and 8x8 images: compiles in seconds."""
+    """The DARTS space with two cells, two channels, three operations and 8x8 images: compiles in seconds."""
+    from draws import two_cells
+
     from jaxnas.spaces.darts import SEARCHED, darts
 
     kept = ("none", "skip_connect", "sep_conv_3x3")
-    space = darts(channels=2, layers=3, classes=4, image=(8, 8, 3))
+    space = two_cells(darts(channels=2, layers=3, classes=4, image=(8, 8, 3)))
     return space.replace(ops=tuple(op for op in SEARCHED if op[0] in kept))
 
 
