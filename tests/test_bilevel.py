@@ -31,8 +31,6 @@ from jaxnas.hypergradient import (
 )
 from jaxnas.strategies.optimizers import heavy_ball
 
-pytestmark = pytest.mark.smoke
-
 SGD, ADAM = heavy_ball(0.1, 0.9, 0.01), optax.adam(0.05, b1=0.5)
 LOOK = through(SGD)
 
@@ -185,6 +183,7 @@ SOLVERS = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", SOLVERS)
 def test_state_keeps_its_form_and_the_step_its_trace(name):
     """In float32, the precision of a search."""
@@ -200,6 +199,7 @@ def test_state_keeps_its_form_and_the_step_its_trace(name):
     assert state.step == 4
 
 
+@pytest.mark.smoke
 def test_steps_may_be_scanned(x64):
     solver = SOLVERS["unrolled"]
     step = partial(solver.step, PROBLEM)
@@ -213,6 +213,7 @@ def test_steps_may_be_scanned(x64):
     close(metrics, stack(seen))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", SOLVERS)
 def test_seeds_may_be_batched(name, x64):
     """Seeds share the batch, one of them rests at the first step if the solver says so."""
@@ -251,6 +252,7 @@ def test_two_halves_of_a_batch_are_the_whole(name, x64):
         close(jax.tree.map(lambda x, i=i: x[i], split), whole, rtol=1e-8)
 
 
+@pytest.mark.smoke
 def test_two_devices_are_one(x64):
     solver = AVERAGED["unrolled"]
     state = solver.init(*_start())

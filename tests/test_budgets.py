@@ -1,6 +1,7 @@
 """What a search step may cost, in numbers that are the same on every run: lines, bytes, traces.
 
-A number that grows beyond its budget is a decision: make it in a commit that says why.
+A number that grows beyond its budget is a decision: make it in a commit that says why. Lines are counted of every
+program; bytes, for which a program is compiled as users get it, of the two of DARTS, and of the others in the slow set.
 """
 
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import FULL
 
 from jaxnas.compiler import options
 from jaxnas.data import Batch
@@ -44,15 +46,26 @@ def lines(lowered) -> int:
 
 def temporaries(lowered) -> int:
     """Of the program as users get it, not as the other tests compile."""
-    return lowered.compile({**options(), "xla_backend_optimization_level": 3}).memory_analysis().temp_size_in_bytes
+    return lowered.compile({**options(), **FULL}).memory_analysis().temp_size_in_bytes
+
+
+def check(name, whole):
+    space, row, most_lines, most_megabytes = STEPS[name]
+    lowered = lower(space(), row)
+    assert 0.9 * most_lines < lines(lowered) <= most_lines
+    if whole:
+        assert 0.9 * most_megabytes * MEGABYTE < temporaries(lowered) <= most_megabytes * MEGABYTE
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_step_is_within_its_budget(name):
-    space, row, most_lines, most_megabytes = STEPS[name]
-    lowered = lower(space(), row)
-    assert 0.9 * most_lines < lines(lowered) <= most_lines
-    assert 0.9 * most_megabytes * MEGABYTE < temporaries(lowered) <= most_megabytes * MEGABYTE
+    check(name, whole=name.startswith("DARTS"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in STEPS if not name.startswith("DARTS")])
+def test_step_takes_no_more_memory_than_its_budget(name):
+    check(name, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +76,7 @@ def test_program_does_not_grow_with_depth(space, shallow, deep):
     assert 0.9 * small < large <= 1.15 * small
 
 
+@pytest.mark.slow
 def test_step_of_one_sampled_operation_takes_little_more_memory():
     """Edges keep nothing for the backward pass, so there is nothing to save; time is what a sample saves."""
     whole, sample = (lower(nas_bench_201(16, 2), first, **slots) for slots in ({}, {"mixing": sampled()}))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from draws import random_batches
+from draws import random_batches, random_state
 from rich.console import Console
 
 import jaxnas as jn
@@ -68,7 +68,7 @@ def test_measured_latency_moves_alpha(names):
 
     def slope(strategy):
         search = jn.bind(strategy, space)
-        state = jax.jit(search.init)(jax.random.key(0))
+        state = random_state(strategy, search)
         outer, held = search.problem(state).outer, state.bilevel
         return jax.jit(jax.grad(lambda alpha: outer(held.weights, alpha, batches.train)[0]))(held.alpha)
 

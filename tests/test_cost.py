@@ -14,8 +14,6 @@ from jaxnas.spaces.genotype import from_darts, from_nas_bench_201, genotype
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.networks import supernet
 
-pytestmark = pytest.mark.smoke
-
 
 class Own(nn.Module):
     """A user's operation: an ordinary flax convolution, then a gate for each channel."""
@@ -41,6 +39,7 @@ class Rows(nn.Module):
 
 
 # on 8 x 8 x 4 images, so 64 pixels, 16 behind a stride; norms, pools and biases are no multiply-adds
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "module, parameters, multiply_adds",
     [
@@ -69,6 +68,7 @@ def test_modules_counted_by_hand(module, parameters, multiply_adds):
 
 
 # official code: quark0/darts `Network(16, 10, 8)` and AutoDL-Projects `TinyNetworkDarts(16, 5, 4, 10)` on CIFAR images
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "space, parameters, multiply_adds",
     [(darts(16, 8), 1930618, 300255744), (nas_bench_201(16, 5), 1692826, 243712640)],
@@ -125,6 +125,7 @@ def test_narrow_candidates():
     assert narrow["stem"] == costs["stem"] and narrow["head"] == costs["head"]
 
 
+@pytest.mark.smoke
 def test_own_operation_is_counted():
     space = nas_bench_201(4, 1)
     own = space.replace(ops=space.ops + (("own", Own),))

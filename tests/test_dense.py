@@ -12,8 +12,6 @@ from jaxnas.spaces import dense
 from jaxnas.spaces.bilinear import in_common_operations
 from jaxnas.spaces.dense import AXES, dense_convolution
 
-pytestmark = pytest.mark.smoke
-
 CASES = {
     "same": ((3, 3), (1, 1), ((1, 1), (1, 1))),
     "strided": ((3, 3), (2, 2), ((1, 1), (1, 1))),
@@ -21,7 +19,9 @@ CASES = {
     "inside only": ((5, 3), (3, 2), ((0, 0), (0, 0))),  # the last rows are never seen
     "one sided": ((2, 2), (2, 1), ((0, 1), (1, 0))),
 }
-cases = pytest.mark.parametrize(("size", "stride", "pad"), CASES.values(), ids=CASES)
+SMOKE = ("strided",)
+ROWS = [pytest.param(*case, id=name, marks=[pytest.mark.smoke] * (name in SMOKE)) for name, case in CASES.items()]
+cases = pytest.mark.parametrize(("size", "stride", "pad"), ROWS)
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_both_lowerings_agree(size, stride, pad, draw, x64):
         close(dense._correlate_plain(x, g, **options), dense._correlate_native(x, g, **options))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("axes", ((0, None), (None, 0), (0, 0), (1, 3)), ids=("x", "kernel", "both", "other axes"))
 def test_batched_is_the_loop(axes, draw, x64):
     """Value and gradients under vmap; twice, so that what is batched once is batched again."""
@@ -104,6 +105,7 @@ def compiled(platform=None):
     return traced.lower(lowering_platforms=(platform,)).as_text() if platform else traced.lower().compile().as_text()
 
 
+@pytest.mark.smoke
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about XLA's CPU compiler")
 def test_in_loops_on_cpu_the_fast_kernel_is_asked_for():
     """XLA has it for one form only, and brings none into that form inside a loop."""
@@ -112,6 +114,7 @@ def test_in_loops_on_cpu_the_fast_kernel_is_asked_for():
     assert all("dim_labels=b01f_01io->b01f" in line and "_dilate=" not in line for line in lines)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("platform", "spread"), (("cuda", 2), ("tpu", 2), ("cpu", 0)))
 def test_accelerators_get_what_autodiff_gives(platform, spread):
     """Strided gradients spread their images inside the convolution there."""
@@ -120,6 +123,7 @@ def test_accelerators_get_what_autodiff_gives(platform, spread):
     assert len(lines) == 3 and len(dilated) == spread
 
 
+@pytest.mark.smoke
 def test_converters_get_a_plain_convolution():
     options = {"stride": (1, 1), "pad": ((1, 1), (1, 1))}
     with in_common_operations():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import two_cells
 from jax.flatten_util import ravel_pytree
 from problems import H, M, state_of
 
@@ -90,7 +91,7 @@ def compiled(function, *args):
 
 def test_spectrum_of_a_search_is_that_of_jax_hessian(key, x64):
     """S2, 56 numbers in alpha, float64; against the eigenvalues of jax.hessian of the same loss."""
-    space = s2(channels=2, layers=3, image=(8, 8, 3))
+    space = two_cells(s2(channels=2, layers=3, image=(8, 8, 3)))
     search = bind(darts(10, hypergradient=first_order()), space)
     state, batch = compiled(search.init, key), Batch(jax.random.normal(key, (4, 8, 8, 3)), jnp.arange(4))
     batches = Batches(batch._replace(image=batch.image * jnp.nan), batch)  # the training batch plays no part

@@ -209,7 +209,6 @@ def test_command_lines_are_found():
     assert ("tour.md", "compare runs/a-trained runs/r-trained --out fair") in command_lines(ROOT / "docs/tour.md")
 
 
-@pytest.mark.smoke
 def test_searches_side_by_side():
     """With a toy network, two keys on each half of four devices: the steps that each key makes alone."""
     names = {}

@@ -121,7 +121,7 @@ def test_told_to_leave_inside_an_epoch_and_resumed_to_the_same_bits(whole, look,
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(parallel.mesh, marks=pytest.mark.smoke),
+        parallel.mesh,
         pytest.param(parallel.pmapped, marks=pytest.mark.slow),
     ],
 )
@@ -202,7 +202,7 @@ def damage(state, how):
         files[0].unlink()
 
 
-@pytest.mark.parametrize("how", ["cut", pytest.param("bit", marks=pytest.mark.smoke), "gone"])
+@pytest.mark.parametrize("how", ["cut", "bit", "gone"])
 def test_a_damaged_state_is_told_and_the_one_before_is_used(whole, how, tmp_path, monkeypatch):
     """The fifth of six epochs was the last when the disk failed."""
     left_at(29, tmp_path / "run", monkeypatch, "after epoch 5")

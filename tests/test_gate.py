@@ -11,8 +11,6 @@ from jax.test_util import check_grads
 from jaxnas.spaces.bilinear import in_common_operations
 from jaxnas.spaces.gate import scaled
 
-pytestmark = pytest.mark.smoke
-
 SHAPES = ((2, 8, 8, 3), (3, 11, 5, 2), (1, 1, 1, 4))
 BOTH = pytest.mark.parametrize("apart", (False, True), ids=("fused", "apart"))
 
@@ -34,11 +32,13 @@ def test_value_and_gradients_are_those_of_a_product(shape, apart, x64):
     _close(jax.jit(pull)(g), (0.7 * g, jnp.vdot(x, g)))
 
 
+@pytest.mark.smoke
 @BOTH
 def test_derivatives_of_both_orders_and_modes(apart, x64):
     check_grads(partial(scaled, apart=apart), (_draw(2, 4, 3, 2), jnp.float64(1.3)), order=2, modes=("fwd", "rev"))
 
 
+@pytest.mark.smoke
 @BOTH
 @pytest.mark.parametrize("axes", ((0, 0), (None, 0), (0, None)))
 def test_under_vmap_each_case_is_one_of_its_own(axes, apart, x64):
@@ -49,6 +49,7 @@ def test_under_vmap_each_case_is_one_of_its_own(axes, apart, x64):
     _close(jax.jit(jax.vmap(both, axes))(x, a), jax.tree.map(lambda *rows: jnp.stack(rows), *expected))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("apart", "platform", "calls"), ((False, "cpu", 0), (True, "cpu", 1), (True, "cuda", 0)))
 def test_only_the_cotangent_is_apart_and_only_on_cpu(apart, platform, calls):
     slope = jax.grad(lambda x, a: jnp.square(scaled(x, a, apart=apart)).sum(), (0, 1))
@@ -56,6 +57,7 @@ def test_only_the_cotangent_is_apart_and_only_on_cpu(apart, platform, calls):
     assert lowered.as_text().count("call @") == calls
 
 
+@pytest.mark.smoke
 def test_in_common_operations_it_is_a_product():
     with in_common_operations():
         assert "gate_" not in str(jax.make_jaxpr(scaled)(jnp.ones((1, 4, 4, 2)), 0.5))

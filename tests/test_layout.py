@@ -10,13 +10,14 @@ import pytest
 from jaxnas.spaces.darts import darts
 from jaxnas.spaces.layout import Layout, fanned, kept, products_kept, recomputed, scanned, side_by_side
 from jaxnas.spaces.networks import supernet
-from jaxnas.spaces.space import Gates
+from jaxnas.spaces.space import Gates, Layer
 from jaxnas.strategies.draws import uniform
 from jaxnas.strategies.mixing import sampled, weighted_sum
 from jaxnas.strategies.relaxation import softmax
 
 FEW = [op for op in darts().ops if op[0] in ("max_pool_3x3", "skip_connect", "dil_conv_3x3")]
-SPACE = darts(4, 4, image=(16, 16, 3)).replace(ops=tuple(FEW))
+ROW = (Layer("normal", 4),) * 2  # a program for both
+SPACE = darts(4, 4, image=(16, 16, 3)).replace(ops=tuple(FEW), skeleton=(*ROW, Layer("reduce", 8, 2)))
 POLICY = partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable)
 LAYOUTS = {
     "edges written out by threes, cells by twos": Layout(edges=recomputed(3), cells=2),
@@ -44,7 +45,7 @@ def _slopes(mixing=None, layout=None, space=SPACE):
 def point():
     """Weights, soft gates and images in float64."""
     with jax.enable_x64(True):
-        weights = _slopes()[0](jax.random.key(0))
+        weights = jax.jit(_slopes()[0])(jax.random.key(0))
         gates = softmax().mean(softmax(1.0).init(jax.random.key(1), SPACE), SPACE)
         return weights, gates, jax.random.normal(jax.random.key(2), (8, 16, 16, 3))
 

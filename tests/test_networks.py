@@ -1,6 +1,6 @@
 """The supernet: one program per shape, and the values of a network written out edge by edge."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -143,12 +143,17 @@ WRITTEN_OUT = {
 }
 
 
+@cache
+def point(name):
+    """(space, weights, images, gates) in float64, and what the network written out gives there."""
+    space = WRITTEN_OUT[name]
+    weights, images, gates = (draw(space, dtype=np.float64) for draw in (weights_of, images_of, gates_of))
+    return (space, weights, images, gates), written_out(space, weights, images, gates)
+
+
 @pytest.mark.parametrize("name", WRITTEN_OUT)
 def test_scanned_equals_written_out(name, x64, key):
-    space = WRITTEN_OUT[name]
-    weights = weights_of(space, dtype=np.float64)
-    images, gates = images_of(space, dtype=np.float64), gates_of(space, dtype=np.float64)
-    expected, _ = written_out(space, weights, images, gates)
+    (space, weights, images, gates), (expected, _) = point(name)
     logits = jax.jit(supernet(space).apply)(weights, images, gates, key, STEP)
     np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-9)
     assert logits.dtype == np.float64 and np.std(expected, 0).min() > 1e-3  # images are told apart
@@ -156,10 +161,7 @@ def test_scanned_equals_written_out(name, x64, key):
 
 @pytest.mark.parametrize("name", ["darts, 8 cells", "nas_bench_201"])
 def test_every_layer_equals_the_one_written_out(name, x64, key):
-    space = WRITTEN_OUT[name]
-    weights = weights_of(space, dtype=np.float64)
-    images, gates = images_of(space, dtype=np.float64), gates_of(space, dtype=np.float64)
-    _, expected = written_out(space, weights, images, gates)
+    (space, weights, images, gates), (_, expected) = point(name)
     states = jax.jit(supernet(space).states)(weights, images, gates, key, STEP)
     assert len(states) == len(expected) == len(space.skeleton)
     for ours, theirs in zip(states, expected, strict=True):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import random_state, two_cells
 
 from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches
@@ -96,9 +97,9 @@ def test_edges_into_a_node_weigh_one_together(key):
 
 @pytest.mark.parametrize("row", [pc_darts, pc_darts_imagenet])
 def test_alpha_and_beta_rest_and_then_move(key, row):
-    space = s2(channels=4, layers=3, image=(8, 8, 3))
+    space = two_cells(s2(channels=4, layers=3, image=(8, 8, 3)))
     search = bind(row(10, rest=2), space)
-    state, step = search.init(key), jax.jit(search.step)
+    state, step = random_state(row(10, rest=2), search), jax.jit(search.step)
     batch = Batch(jax.random.normal(key, (8, 8, 8, 3)), jnp.arange(8) % 10)
     first = state.bilevel.alpha
     for i in range(3):

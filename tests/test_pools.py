@@ -12,8 +12,6 @@ from jax.test_util import check_grads
 from jaxnas.spaces.bilinear import in_common_operations
 from jaxnas.spaces.pools import _larger, _pick, _put, average_pool, max_pool  # the pair under test
 
-pytestmark = pytest.mark.smoke
-
 SHAPES = ((2, 5, 6, 3), (1, 4, 7, 2), (2, 1, 2, 1), (1, 3, 3, 4))
 STRIDES = (1, 2)
 AROUND = [(0, 0), (1, 1), (1, 1), (0, 0)]
@@ -53,6 +51,7 @@ def test_value_and_gradient_are_those_of_reduce_window(name, stride, shape, x64)
     _close(jax.jit(partial(both, ours))(), both(theirs))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("name", PAIRS)
 def test_derivatives_of_both_orders_and_modes(name, stride, x64):
@@ -61,6 +60,7 @@ def test_derivatives_of_both_orders_and_modes(name, stride, x64):
     check_grads(f, (_draw(1, 4, 5, 2),), order=2, modes=("fwd", "rev"), eps=1e-5)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", PAIRS)
 def test_mixtures_of_both_modes_agree(name, x64):
     """jvp of vjp, vjp of jvp and vjp of vjp of a function with curvature."""
@@ -76,6 +76,7 @@ def test_mixtures_of_both_modes_agree(name, x64):
         _close(product, products(PAIRS[name][1])[0])
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("stride", STRIDES)
 def test_pick_and_put_are_transposes(stride, x64):
     """<pick(x, place), g> = <x, put(g, place)>, both ways, whatever the places are."""
@@ -91,6 +92,7 @@ def test_pick_and_put_are_transposes(stride, x64):
     assert _larger(g, place, **options).shape == x.shape
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("axis", (0, 2))
 @pytest.mark.parametrize("name", PAIRS)
 def test_under_vmap_each_case_is_one_of_its_own(name, axis, x64):
@@ -102,6 +104,7 @@ def test_under_vmap_each_case_is_one_of_its_own(name, axis, x64):
     _close(found[1], jnp.stack([slope for _, slope in expected]))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("platform", ("cpu", "cuda", "tpu"))
 def test_on_cpu_each_is_a_call_of_its_own_and_elsewhere_none(platform):
     slope = jax.grad(lambda x: jnp.square(max_pool(x, 2)).sum())
@@ -110,6 +113,7 @@ def test_on_cpu_each_is_a_call_of_its_own_and_elsewhere_none(platform):
     assert "reduce_window" not in text
 
 
+@pytest.mark.smoke
 def test_in_common_operations_there_are_no_primitives_of_ours():
     with in_common_operations():
         jaxpr = jax.make_jaxpr(lambda x: max_pool(x) + average_pool(x))(jnp.ones((1, 4, 4, 2)))

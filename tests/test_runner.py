@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import two_cells
 from rich.console import Console
 
 from jaxnas import checkpoint, epoch, folder, reports
@@ -30,7 +31,7 @@ from jaxnas.stages import Stage
 from jaxnas.strategies.algorithms import darts as row
 from jaxnas.strategies.penalty import entropy
 
-SPACE = darts(channels=2, layers=3, classes=4, image=(8, 8, 1)).replace(ops=(SEARCHED[0], *SEARCHED[3:5]))
+SPACE = two_cells(darts(channels=2, layers=3, classes=4, image=(8, 8, 1))).replace(ops=(SEARCHED[0], *SEARCHED[3:5]))
 
 
 def images(seed, count):

@@ -12,6 +12,7 @@ from jaxnas.data import Batch
 from jaxnas.hypergradient import Batches, first_order
 from jaxnas.search import bind
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
+from jaxnas.spaces.space import Layer
 from jaxnas.strategies.algorithms import darts
 from jaxnas.strategies.decoding import argmax_edges
 
@@ -20,7 +21,7 @@ SEEDS, STEPS = 4, 2
 
 @pytest.fixture(scope="module")
 def search():
-    space = nas_bench_201(4, 1, classes=3, image=(8, 8, 3))
+    space = nas_bench_201(4, 1, classes=3, image=(8, 8, 3)).replace(skeleton=(Layer("cell", 4),))
     return bind(darts(10, hypergradient=first_order(), alpha_rate=0.1).replace(decode=argmax_edges()), space)
 
 

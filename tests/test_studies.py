@@ -58,6 +58,7 @@ def test_composed_rows_search(tmp_path):
     assert all(len(record["cells"]) == 4 and record["entropy"] > 0 for record in records)
 
 
+@pytest.mark.slow
 def test_sizes_are_found_by_weight(tmp_path):
     snas_constraint.main(smoke=True, out=tmp_path, data_dir=None, alpha_rate=3e-2)
     told = json.loads((tmp_path / "snas_constraint.json").read_text())
@@ -107,6 +108,7 @@ def test_collapse_searches_and_retrains(tmp_path):
     assert all(0 <= r["retrained"]["last"] <= 100 for r in told["records"])
 
 
+@pytest.mark.slow
 def test_hypergradients_are_compared_along_a_search(tmp_path):
     exactness.main(smoke=True, out=tmp_path, seed=0)
     told = json.loads((tmp_path / "exactness.json").read_text())
@@ -150,6 +152,7 @@ def test_short_numbers_are_compared_along_a_search(tmp_path):
     assert precision.table(told["rows"]).count("\n") == 1 + 2 * len(precision.PARTS)
 
 
+@pytest.mark.slow
 def test_rows_are_measured_side_by_side(tmp_path):
     out = tmp_path / "new" / "rows.json"
     done = python("-m", "benchmarks.rows", "--smoke", "--out", out, cwd=ROOT)

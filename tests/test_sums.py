@@ -11,8 +11,6 @@ from jaxnas.spaces import sums
 from jaxnas.spaces.norm import standardize
 from jaxnas.spaces.sums import affine, moments
 
-pytestmark = pytest.mark.smoke
-
 SHAPES = ((2, 8, 8, 3), (3, 11, 5, 2), (1, 1, 1, 4), (2, 24, 4, 5))  # sides with and without divisors up to eight
 
 
@@ -32,6 +30,7 @@ def test_moments_are_the_sums_of_the_product_and_of_the_second(shape, x64):
     _close(found, sums._moments_plain(y, g))
 
 
+@pytest.mark.smoke
 def test_each_is_the_transpose_of_the_other(x64):
     """<moments(y, g), a> = <g, affine(y, a)>."""
     y, g, a = _draw(2, 8, 4, 3), _draw(2, 8, 4, 3, seed=1), _draw(2, 3, seed=2)
@@ -40,12 +39,14 @@ def test_each_is_the_transpose_of_the_other(x64):
     _close(jax.linear_transpose(lambda a: affine(y, a), a)(g)[0], moments(y, g))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("function", ("moments", "affine"))
 def test_derivatives_of_both_orders_and_modes(function, x64):
     y, other = _draw(2, 4, 3, 2), _draw(*((2, 4, 3, 2) if function == "moments" else (2, 2)), seed=1)
     check_grads(getattr(sums, function), (y, other), order=2, modes=("fwd", "rev"))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("axes", ((0, 0), (None, 0), (0, None)))
 def test_under_vmap_each_case_is_one_of_its_own(axes, x64):
     size = lambda axis, *shape: (3, *shape) if axis == 0 else shape
@@ -56,6 +57,7 @@ def test_under_vmap_each_case_is_one_of_its_own(axes, x64):
         _close(found, jnp.stack([function(at(y, axes[0], i), at(other, axes[1], i)) for i in range(3)]))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("function", ("moments", "affine"))
 def test_derivatives_of_what_vmap_made(function, x64):
     y, other = _draw(3, 2, 4, 3, 2), _draw(*((3, 2, 4, 3, 2) if function == "moments" else (3, 2, 2)), seed=1)
@@ -79,6 +81,7 @@ def test_a_norm_has_the_derivatives_of_its_formula(x64):
     check_grads(standardize, (x, scale), order=2, modes=("fwd", "rev"))
 
 
+@pytest.mark.smoke
 def test_a_norm_under_a_third_derivative(x64):
     x, scale = _draw(2, 8, 3, 2), _draw(2, seed=1)
 
@@ -90,6 +93,7 @@ def test_a_norm_under_a_third_derivative(x64):
     _close(third(standardize), third(_plain), rtol=1e-7)
 
 
+@pytest.mark.smoke
 def test_the_compiler_gets_only_what_it_knows(monkeypatch):
     """A name that a later XLA has dropped is left out, and everything on other platforms."""
     monkeypatch.setattr(compiler, "CPU", {"xla_cpu_prefer_vector_width": 256, "xla_cpu_no_such_option": 1})
