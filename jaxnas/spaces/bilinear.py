@@ -127,9 +127,7 @@ def register(
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=options))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, folds, beside, values)
     here, elsewhere = (_lowered_if_wanted if of_weights else _lowered)(on_cpu), _lowered(on_gpu or on_accelerator)
-    mlir.register_lowering(
-        primitive, lambda *args, **options: (elsewhere if accelerated() else here)(*args, **options)
-    )
+    mlir.register_lowering(primitive, lambda *args, **options: (elsewhere if accelerated() else here)(*args, **options))
     for platform, form in {"tpu": on_accelerator, **dict.fromkeys(GPUS, on_gpu or on_accelerator)}.items():
         mlir.register_lowering(primitive, _lowered(form), platform=platform)
 

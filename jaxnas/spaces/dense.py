@@ -16,7 +16,6 @@ convolution itself. Accelerators get what autodiff of `lax.conv_general_dilated`
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -61,7 +60,7 @@ def _spaced(x: Array, spread: Two) -> Array:
     return x if spread == (1, 1) else lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _convolve_plain(x: Array, k: Array, *, spread: Two, **options) -> Array:
+def _convolve_plain(x: Array, k: Array, *, spread: Two, **options: Any) -> Array:
     return _convolve_native(_spaced(x, spread), k, spread=(1, 1), **options)
 
 
@@ -82,10 +81,10 @@ def _convolve_native(x: Array, k: Array, *, size: Two, stride: Two, spread: Two,
     )
 
 
-def _correlate_native(x: Array, g: Array, *, size: Two, groups: int, **options) -> Array:
+def _correlate_native(x: Array, g: Array, *, size: Two, groups: int, **options: Any) -> Array:
     kernel = jax.ShapeDtypeStruct((*size, x.shape[-1] // groups, g.shape[-1]), x.dtype)
-    convolve = partial(_convolve_native, size=size, groups=groups, **options)
-    return jax.linear_transpose(lambda k: convolve(x, k), kernel)(g)[0]
+    convolve = lambda k: _convolve_native(x, k, size=size, groups=groups, **options)
+    return jax.linear_transpose(convolve, kernel)(g)[0]
 
 
 def _scatter(

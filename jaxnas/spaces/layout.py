@@ -12,15 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.bilinear import accelerated
 from jaxnas.spaces.lockstep import in_lockstep
 
 # (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
 Edge = Callable[[Any, Any, Array], Array]
 States = tuple[Array, ...]  # [B, H, W, C] each
-# (some edges of a run -> one of them, what edges differ in, twice: without and with gradients, source [n], target [n], states S that are complete,
-# nodes: what has been added to each so far, or its shape where that is nothing) -> nodes with every edge's output added
-# to its target. Numbers of sources and targets count the complete states first. Edges come in an order in which a state
-# is complete before it is read; where the complete states are larger than the nodes, edges read these only
+# Adds the output of every edge of a run to its target: (some edges of the run -> one of them; what edges differ in,
+# twice: without and with gradients; source [n]; target [n]; the S states that are complete; the nodes: what has been
+# added to each, or its shape where that is nothing) -> nodes. Sources and targets are numbered with the complete states
+# first. Edges come in an order in which a state is complete before it is read. Where the complete states are larger
+# than the nodes, edges read only these
 Visit = Callable[[Callable[[slice], Edge], Any, Any, np.ndarray, np.ndarray, States, States], States]
 # the same for states in arrays: (..., inputs [S, B, H, W, C] or None where edges read the states themselves,
 # states [N, B, h, w, C]) -> states
@@ -211,4 +213,4 @@ def for_accelerators(remat: Callable[[Callable], Callable] = kept) -> Layout:
 
 def default() -> Layout:
     """The layout for the platform that JAX computes on unless told otherwise."""
-    return Layout() if jax.default_backend() == "cpu" else for_accelerators()
+    return for_accelerators() if accelerated() or jax.default_backend() != "cpu" else Layout()

@@ -74,10 +74,9 @@ def in_lockstep(function: Callable) -> Callable:
     """
 
     def call(*args):
-        flat, tree = jax.tree.flatten(args)
         with beside_channels():
-            jaxpr, shape = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*flat)
-        return jax.tree.unflatten(jax.tree.structure(shape), _evaluated(jaxpr, flat))
+            jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        return jax.tree.unflatten(jax.tree.structure(shape), _evaluated(jaxpr, jax.tree.leaves(args)))
 
     return call
 

@@ -83,7 +83,8 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
         current = stem.apply({"params": weights["stem"]}, images)
         states, seen = (current, current), []
         for part, params in zip(parts, weights["parts"], strict=True):
-            states, outs = _apply_part(space, mixing, layout or default(), part, params, gates, states, key, step, observe)
+            how = (mixing, layout or default(), part)
+            states, outs = _apply_part(space, *how, params, gates, states, key, step, observe)
             seen.append(outs)
         return head.apply({"params": weights["head"]}, states[-1]), seen
 
@@ -202,17 +203,17 @@ class _Row(NamedTuple):
 
 def _written_out(space, row: _Row, params, states, observe):
     """Every cell by itself, with the rows of its inputs' kernels that are not padding."""
-    previous, current, seen = *states, []
+    (previous, current), seen = states, []
     part, inputs = row.part, params["inputs"]
     for i, layer in enumerate(part.layers):
         edges, now = jax.tree.map(lambda a, i=i: a[i], (params["edges"], inputs["current"]))
-        ready = (row.prepare(_unpadded(space, part, now, i), 1, current),)
+        ready = [row.prepare(_unpadded(space, part, now, i), 1, current)]
         if space.inputs == 2 and i == 0:
-            ready = (row.prepare(inputs["first"], part.reduction, previous), *ready)
+            ready.insert(0, row.prepare(inputs["first"], part.reduction, previous))
         elif space.inputs == 2:
             older = jax.tree.map(lambda a, i=i: a[i - 1], inputs["next"])
-            ready = (row.prepare(_unpadded(space, part, older, i - 1), 1, previous), *ready)
-        previous, current = current, row.cell(edges, ready, layer)
+            ready.insert(0, row.prepare(_unpadded(space, part, older, i - 1), 1, previous))
+        previous, current = current, row.cell(edges, tuple(ready), layer)
         seen.append(observe(current))
     return (previous, current), seen
 
@@ -252,7 +253,7 @@ def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, i
     visit = partial(_edge_run, space, mixing, layout, gates, jax.random.fold_in(key, layer), step)
     batch, *_ = inputs[0].shape
     empty = jax.ShapeDtypeStruct((batch, *part.result.shape(space.image)[:2], part.channels), inputs[0].dtype)
-    nodes = (empty,) * len(space.nodes)
+    nodes: tuple[Any, ...] = (empty,) * len(space.nodes)
     for run, p in zip(part.runs, params, strict=True):
         inner = part.stride > 1 and not run.from_inputs  # these do not read the inputs, which are larger
         nodes = visit(run, p, () if inner else inputs, nodes)
@@ -300,7 +301,7 @@ def _edge(space, mixing, run: EdgeRun, which: slice, fixed, differs, x: Array) -
     alive, key, step, flag = fixed
     params, gate_ops, gate = differs
     living = run.alive[which][:, run.ops]
-    columns = np.flatnonzero(living.any(0))
+    columns = np.flatnonzero(living.any(0)).tolist()
 
     def pure(column: int) -> Op:
         name, factory = space.ops[run.ops[column]]
@@ -309,7 +310,7 @@ def _edge(space, mixing, run: EdgeRun, which: slice, fixed, differs, x: Array) -
         return apply if living[:, column].all() else _unless_dead(apply, alive[column])
 
     ops = {space.op_names[run.ops[column]]: pure(column) for column in columns}
-    gate_ops = gate_ops if len(columns) == len(run.ops) else gate_ops[columns]
+    gate_ops = gate_ops if len(columns) == len(run.ops) else gate_ops[np.array(columns)]
     with weights_wanted(*flag):
         y = (mixing.mix_all if is_beside() else mixing.mix)(ops, gate_ops, x, key, step)
     return scaled(y, gate, apart=True)
@@ -322,7 +323,7 @@ def _gated(module, params, key: Array) -> Op:
 
 
 def _unless_dead(apply: Op, alive: Array) -> Op:
-    """Runs a candidate where its mask lets it, else gives zeros: without running it, where edges are not side by side."""
+    """Runs a candidate where its mask lets it, else gives zeros; side by side, all run and dead ones are closed."""
 
     def masked(x: Array, gate: Array) -> Array:
         if is_beside():

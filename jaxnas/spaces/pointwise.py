@@ -116,21 +116,24 @@ def _correlate_shape(x, g, *, groups: int, back: bool) -> ShapedArray:
     return ShapedArray((*x.shape[:-4], *(() if groups == 1 else (groups,)), *sides), x.dtype)
 
 
-def _forms(function: Callable) -> dict[str, Callable]:
-    return {
-        "on_accelerator": partial(function, lambda operands: operands),
-        "on_gpu": partial(function, lax.optimization_barrier),
-    }
-
-
-register(_convolve, _convolve_shape, _product, options=_OPTIONS, beside=_beside, **_forms(_product_of_blocks))
+_free, _barred = (lambda operands: operands), lax.optimization_barrier
+register(
+    _convolve,
+    _convolve_shape,
+    _product,
+    partial(_product_of_blocks, _free),
+    _OPTIONS,
+    beside=_beside,
+    on_gpu=partial(_product_of_blocks, _barred),
+)
 register(
     _correlate,
     _correlate_shape,
     _gram,
-    options=_OPTIONS,
+    partial(_gram_of_blocks, _free),
+    _OPTIONS,
     of_weights=True,
     beside=_beside_gram,
-    **_forms(_gram_of_blocks),
+    on_gpu=partial(_gram_of_blocks, _barred),
 )
 transposed(_convolve, _correlate, _scatter)
