@@ -30,12 +30,16 @@ from jaxnas.strategies.mixing import Mixing
 from jaxnas.strategies.strategy import Strategy
 
 LAYOUTS: dict[str, layout.Layout | None] = {
-    "default": None,  # what `supernet` chooses
+    "default": None,  # what `supernet` chooses where it runs
     "recomputed": layout.Layout(layout.recomputed()),
     "scanned": layout.Layout(layout.scanned()),
     "scanned-kept": layout.Layout(layout.scanned(1, layout.kept)),
     "fanned": layout.Layout(layout.fanned()),
     "fanned-kept": layout.Layout(layout.fanned(layout.kept)),
+    "side-by-side": layout.for_accelerators(),
+    "side-by-side-recomputed": layout.for_accelerators(jax.checkpoint),
+    "side-by-side-cells-in-a-loop": layout.for_accelerators()._replace(cells=1),
+    "side-by-side-one-pass": layout.for_accelerators()._replace(one_pass=True),
 }
 PLACEMENTS: dict[str, Callable[[Sequence[Any]], parallel.Placement]] = {
     "mesh": parallel.mesh,
@@ -116,6 +120,8 @@ def write(program: Program, devices: Sequence[Any]) -> Written:
       devices: as many as it asks for; they need not be there.
     """
     check(program)
+    if program.layout == "default":
+        program = program._replace(layout="recomputed" if devices[0].platform == "cpu" else "side-by-side")
     if program.precision != "default":
         jax.config.update("jax_default_matmul_precision", PRECISIONS[program.precision])
     placement = PLACEMENTS[program.placement](devices) if program.devices > 1 else None

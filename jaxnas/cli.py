@@ -95,6 +95,7 @@ def search(
     matmul_precision: Annotated[
         str | None, typer.Option(help=cli_help.PRODUCTS, autocompletion=cli_help.a_precision)
     ] = None,
+    layout: Annotated[str, typer.Option(help=cli_help.LAYOUT, autocompletion=cli_help.a_layout)] = "auto",
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -130,6 +131,7 @@ def search(
         placement=placement,
         precision=precision,
         matmul_precision=matmul_precision,
+        layout=layout,
     )
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     console.print(f"{planned.told}; {cli_show.device(placement.devices)}.", soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from jaxnas.catalogue import KINDS, datasets
-from jaxnas.names import DEVICES, PRECISIONS, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
+from jaxnas.names import DEVICES, LAYOUTS, PRECISIONS, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
 
 EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they stand, with the reader's own folders
     "search": (
@@ -45,6 +45,10 @@ PRECISION = (
 PRODUCTS = (
     "What products keep of float32 operands: float32, tf32 or bfloat16 (the least that the device offers); that of "
     "--precision unless given."
+)
+LAYOUT = (
+    "How the supernet is compiled: side-by-side (few large kernels, all activations kept: GPU and TPU), "
+    "side-by-side-recomputed (a cell's are computed again), in-loops (least memory: CPU); auto: the first that fits."
 )
 SMOKE = "One epoch on 16 images, whatever --epochs, --batch and --fraction say: does it run at all?"
 TENSORBOARD = "Write each epoch there for TensorBoard too, a search its alpha as well; needs tensorboardX."
@@ -100,6 +104,7 @@ a_space = completing(SPACES)
 a_rule = completing(STOPS)
 a_placement = completing(DEVICES)
 a_precision = completing(PRECISIONS)
+a_layout = completing(LAYOUTS)
 a_recipe = completing(RECIPES)
 a_tabular_method = completing(TABULAR)
 a_kind = completing(KINDS)

@@ -1,10 +1,14 @@
-"""What XLA is told besides the program: options whose defaults are slower here, measured in BUILD.md.
+"""What XLA is told besides the program: options whose defaults are slower here, or unsafe.
 
 Where in the river: under everything that is compiled to run long. Knows no program.
 
-On CPU a first-order step takes 0.89 of its time with both: vectors as wide as the machine has them, and no kernel of
-YNNPACK, which is worth its while for long sums only, of which `spaces/sums.py` leaves none; a program that holds many
-of its fusions also takes long to load again. Other platforms get nothing.
+On CPU a first-order step takes 0.89 of its time with both of its options, as BUILD.md measures: vectors as wide as the
+machine has them, and no kernel of YNNPACK, which is worth its while for long sums only, of which `spaces/sums.py`
+leaves none; a program that holds many of its fusions also takes long to load again.
+
+On GPUs matrix products are cuBLAS calls and not fusions of Triton: these abort XLA's compiler (jaxlib 0.10 and 0.11)
+where strided slices stand in front of a product. `spaces/pointwise.py` keeps the two apart already, also in a user's
+own `jax.jit(search.step)`, which this does not reach; so this is the second belt, for products that are none of ours.
 """
 
 from functools import cache
@@ -13,6 +17,7 @@ from typing import Any
 import jax
 
 CPU: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
+GPU: dict[str, Any] = {"xla_gpu_enable_triton_gemm": False}
 
 
 @cache
@@ -20,11 +25,10 @@ def options() -> dict[str, Any]:
     """What `lowered.compile` or `jax.jit(compiler_options=)` should get on the default platform.
 
     Returns:
-      {name: value} of those above that this version of XLA knows; {} on accelerators.
+      {name: value} of those above that this version of XLA knows; {} on TPUs.
     """
-    if jax.default_backend() != "cpu":
-        return {}
-    return {name: value for name, value in CPU.items() if _known(name, value)}
+    chosen = {"cpu": CPU, "gpu": GPU}.get(jax.default_backend(), {})
+    return {name: value for name, value in chosen.items() if _known(name, value)}
 
 
 def _known(name: str, value: Any) -> bool:

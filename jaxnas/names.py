@@ -21,6 +21,7 @@ from jaxnas.spaces import published
 from jaxnas.spaces.darts import darts, darts_network, s1, s2, s3, s4
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.imagenet import darts_imagenet_network
+from jaxnas.spaces.layout import Layout, computed_again, for_accelerators
 from jaxnas.spaces.nas_bench_201 import nas_bench_201, nas_bench_201_network
 from jaxnas.spaces.nasnet import (
     FixedReduction,
@@ -71,6 +72,12 @@ DEVICES: dict[str, Callable[[], parallel.Placement]] = {
     "mesh-local": parallel.mesh_local,
     "pmap": parallel.pmapped,
     "one": parallel.one,
+}
+LAYOUTS: dict[str, Layout | None] = {
+    "auto": None,
+    "side-by-side": for_accelerators(),
+    "side-by-side-recomputed": for_accelerators(computed_again),
+    "in-loops": Layout(),
 }
 PRECISIONS: dict[str, Precision] = {"float32": FLOAT32, "tf32": TF32, "bfloat16": BFLOAT16}
 SPACES = {

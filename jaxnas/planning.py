@@ -27,6 +27,7 @@ from jaxnas.names import (
     DEVICES,
     FINISH,
     HALVES,
+    LAYOUTS,
     PRECISIONS,
     PUBLISHED,
     SAMPLES,
@@ -42,6 +43,7 @@ from jaxnas.precision import PRODUCTS, Precision
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
 from jaxnas.spaces.genotype import Genotype
+from jaxnas.spaces.layout import Layout
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.decoding import Decode
@@ -63,6 +65,7 @@ class Plan(NamedTuple):
     finish: Finish
     placement: parallel.Placement
     precision: Precision
+    layout: Layout | None
     decode: Callable[[Decode], Decode]  # a rule of decoding -> the same for this space
     told: str  # what will be done, without the full stop
 
@@ -87,6 +90,7 @@ def plan(
     placement: parallel.Placement | None = None,
     precision: str = "float32",
     matmul_precision: str | None = None,
+    layout: str = "auto",
 ) -> Plan:
     """A search from names and numbers; the options are those of `jaxnas search`, but it lies on one device unless told.
 
@@ -94,7 +98,7 @@ def plan(
       ValueError: for names that nothing is called, and numbers that do not fit.
     """
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
-    numbers = precision_of(precision, matmul_precision)
+    numbers, how = precision_of(precision, matmul_precision), named(LAYOUTS, layout, "layout")
     stop = stop or STOPPED.get(strategy, "never")
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     load = data_sets.load if jax.process_count() == 1 else data_sets.opened
@@ -126,6 +130,7 @@ def plan(
         finish=finish,
         placement=placement,
         precision=numbers,
+        layout=how,
         decode=chosen.decode,
         told=(
             f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
@@ -141,7 +146,7 @@ def carry_out(
 ) -> Any:
     """Gives a plan to `runner.run`, with more of its options."""
     kept = planned._asdict()
-    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement", "precision")
+    names = ("batch", "augment", "settings", "stop", "watch", "finish", "placement", "precision", "layout")
     options |= {name: kept[name] for name in names} | {"out": out, "resume": resume, "console": console}
     return run(planned.stages, planned.space, planned.data, jax.random.key(planned.seed), **options)
 

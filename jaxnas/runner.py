@@ -7,6 +7,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,13 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, interruption, memory, parallel, progress, recovery
+from jaxnas import checkpoint, folder, interruption, parallel, progress, recovery
 from jaxnas.agreement import check_copies
 from jaxnas.data import Split
-from jaxnas.epoch import Diverged, Program, compile_epoch, compile_init, compile_measure, on_device, run_epoch
+from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
+from jaxnas.fitting import compile_to_fit, what_it_needs
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
@@ -29,6 +31,7 @@ from jaxnas.recovery import opened, scores_after, unfinished
 from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
+from jaxnas.spaces.layout import Layout, choices
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 
@@ -64,6 +67,7 @@ class _Job(NamedTuple):
     show: progress.Shown
     kept: int
     key: Array
+    layouts: Sequence[Layout]
 
 
 class _Compiled(NamedTuple):
@@ -102,6 +106,7 @@ def run(
     kept: int = checkpoint.KEPT,
     placement: parallel.Placement | None = None,
     precision: Precision = FLOAT32,
+    layout: Layout | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> Result:
@@ -129,6 +134,7 @@ def run(
       placement: where the search runs: `parallel.mesh()` for all devices; on one unless given. Several processes call
         this with the same arguments and see the same folder; the first of them writes.
       precision: in which numbers the network computes: FLOAT32, TF32 or BFLOAT16 of `precision`, or one of your own.
+      layout: how the supernet is compiled; unless given, that of this platform which keeps most and fits into memory.
       resume: continue the run in `out`.
       console: where progress is shown; the terminal unless given.
 
@@ -151,9 +157,10 @@ def run(
         config["measured_every"] = watch.every
     placement = placement or parallel.one()
     placement.check_batch(batch)
+    how = (layout,) if layout else choices()
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
         images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
-        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key)
+        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, how)
         return _searched(job, stages, space, finish, config, records, began)
 
 
@@ -194,9 +201,9 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         if mine and mine[-1]["stage_ended"]:
             return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
-        mapped = bind(search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        program = compile_epoch(mapped, job.data, job.batch, job.placement, sizes)
+        how = (job.augment, job.data, job.batch, job.placement, sizes, partial(progress.warn, job.console))
+        program = compile_to_fit(job.layouts, search, *how)
         compiled = _Compiled(program, None, ())
         if job.watch:
             found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
@@ -207,10 +214,7 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         elif start is None:
             start = checkpoint.restore(job.out / "checkpoints", epochs, like)
         seconds["compile"] += time.perf_counter() - began
-    devices, here = len(job.placement.devices), jax.local_devices()
-    needed = memory.need(program.memory_bytes, job.data, devices)
-    room = memory.room(here[0], min(devices, len(here)))
-    progress.show_memory(job.console, *memory.told(needed, room, job.batch, devices))
+    progress.show_memory(job.console, *what_it_needs(program, job.data, job.batch, job.placement))
     return compiled, start
 
 

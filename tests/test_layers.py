@@ -33,9 +33,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.depthwise": ("spaces.bilinear", "spaces.sums", "spaces.windows", "wanted"),
     "spaces.pools": ("spaces.bilinear", "spaces.windows"),
     "spaces.sums": ("spaces.bilinear",),
-    "spaces.gate": ("spaces.bilinear", "spaces.norm", "spaces.sums", "spaces.windows"),
-    "spaces.norm": ("spaces.bilinear", "spaces.sums"),
-    "spaces.layout": (),
+    "spaces.gate": ("spaces.bilinear", "spaces.sums", "spaces.windows"),
+    "spaces.lockstep": ("spaces.bilinear",),
+    "spaces.norm": ("spaces.bilinear", "spaces.lockstep", "spaces.sums"),
+    "spaces.layout": ("spaces.bilinear", "spaces.lockstep"),
     "spaces.ops": (
         "spaces.dense",
         "spaces.depthwise",
@@ -43,9 +44,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.norm",
         "spaces.pointwise",
         "spaces.pools",
+        "spaces.sums",
     ),
     "spaces.plan": ("spaces.space",),
-    "spaces.networks": (
+    "spaces.edges": (
+        "spaces.bilinear",
         "spaces.gate",
         "spaces.layout",
         "spaces.norm",
@@ -54,6 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.mixing",
         "wanted",
     ),
+    "spaces.networks": ("spaces.edges", "spaces.layout", "spaces.plan", "spaces.space", "strategies.mixing"),
     "spaces.network": ("spaces.genotype", "spaces.networks", "spaces.ops", "spaces.plan", "spaces.space"),
     "spaces.published": ("spaces.genotype",),
     "spaces.auxiliary": ("spaces.ops",),
@@ -191,6 +195,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "record": ("folder", "reports", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "precision", "spaces.space", "stages", "strategies.strategy"),
     "precision": (),
+    "fitting": ("epoch", "hypergradient", "memory", "parallel", "search", "spaces.layout", "spaces.networks"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,

@@ -30,7 +30,12 @@ _common, _beside, _accelerated = (ContextVar(name, default=False) for name in ("
 
 
 @contextlib.contextmanager
-def _set(variable: ContextVar[bool]) -> Iterator[None]:
+def switched_on(variable: ContextVar[bool]) -> Iterator[None]:
+    """A variable is true inside.
+
+    Args:
+      variable: false elsewhere.
+    """
     token = variable.set(True)
     try:
         yield
@@ -40,7 +45,7 @@ def _set(variable: ContextVar[bool]) -> Iterator[None]:
 
 def in_common_operations() -> contextlib.AbstractContextManager[None]:
     """What is traced inside has convolutions of `lax` instead of these primitives, which converters do not know."""
-    return _set(_common)
+    return switched_on(_common)
 
 
 def in_accelerator_forms() -> contextlib.AbstractContextManager[None]:
@@ -48,7 +53,7 @@ def in_accelerator_forms() -> contextlib.AbstractContextManager[None]:
 
     JAX keeps what it has lowered before: `jax.clear_caches()` first.
     """
-    return _set(_accelerated)
+    return switched_on(_accelerated)
 
 
 def accelerated() -> bool:
@@ -58,7 +63,7 @@ def accelerated() -> bool:
 
 def beside_channels() -> contextlib.AbstractContextManager[None]:
     """What is traced inside is under a `vmap` whose axis stands beside the channels of images, [B, H, W, n, C]."""
-    return _set(_beside)
+    return switched_on(_beside)
 
 
 def is_beside() -> bool:

@@ -10,11 +10,17 @@ one are the other, so that JVPs, VJPs and every mixture of both work and never k
 
 XLA's grouped convolution is slow on CPU (50 to 150 times at these sizes), so there it is a sum of shifted products, as
 a computation of its own: fused with their neighbours, the taps of several convolutions become one loop that is many
-times slower than its parts. Accelerators get `lax.conv_general_dilated` with one group per channel. Leading axes
-before [B, H, W, C], which `vmap` makes, are carried along by both.
+times slower than its parts. Leading axes before [B, H, W, C], which `vmap` makes, are carried along by both.
+
+Accelerators have two forms, and `in_shifts` is the switch. Unless it is in force they get `lax.conv_general_dilated`
+with one group for each channel: a first-order step of DARTS launches half as many kernels of an H200 (3 cells: 1,861
+and 3,956, counted when the other form was tried), and for a TPU v5e the compiler estimates 152,230 cycles and 254,421.
+The other form is shifted products that fuse with what surrounds them. Neither was measured on a device yet.
 """
 
+import contextlib
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import reduce
 
 import jax
@@ -23,8 +29,8 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 
-from jaxnas.spaces.bilinear import channels_apart, common, register, transposed
-from jaxnas.spaces.sums import by_eights, totals
+from jaxnas.spaces.bilinear import channels_apart, common, register, switched_on, transposed
+from jaxnas.spaces.sums import added, by_eights, totals
 from jaxnas.spaces.windows import alone, padded, taps
 from jaxnas.wanted import wanted
 
@@ -47,18 +53,22 @@ def depthwise_convolution(x: Array, kernel: Array, *, stride: int = 1, dilation:
     return _convolve_grouped(x, k, **options) if common() else _convolve.bind(x, k, *wanted(), **options)
 
 
+def in_shifts() -> contextlib.AbstractContextManager[None]:
+    """What is lowered inside for an accelerator has shifted products instead of grouped convolutions."""
+    return switched_on(_shifts)
+
+
+_shifts = ContextVar("shifts", default=False)
 _OPTIONS = ("size", "stride", "dilation")
 _convolve, _correlate = Primitive("depthwise_convolve"), Primitive("depthwise_correlate")
 
 
-@alone(*_OPTIONS)
 def _convolve_shifts(images: Array, k: Array, *, size: int, stride: int, dilation: int) -> Array:
     factors = k.reshape(*k.shape[:-3], size * size, 1, 1, 1, k.shape[-1])
     views = enumerate(taps(images, size, stride, dilation))
     return reduce(jnp.add, (view * jnp.broadcast_to(factors[..., t, :, :, :, :], view.shape) for t, view in views))
 
 
-@alone(*_OPTIONS)
 def _correlate_shifts(images: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
     """K of the K*K sums at a time, each time in one pass over the images."""
     products = [view * g for view in taps(images, size, stride, dilation)]
@@ -116,13 +126,30 @@ def _padding(function: Callable) -> Callable:
     return call
 
 
-_convolve_on_cpu, _correlate_on_cpu = _padding(_convolve_shifts), _padding(_correlate_shifts)
-register(_convolve, _convolve_shape, _convolve_on_cpu, _convolve_grouped, _OPTIONS, beside=channels_apart)
+def _correlate_sums(images: Array, g: Array, *, size: int, stride: int, dilation: int) -> Array:
+    """All sums in one reduction."""
+    sums = added([view * g for view in taps(images, size, stride, dilation)], tuple(range(g.ndim - 4, g.ndim - 1)))
+    return jnp.stack(sums, -2).reshape(*g.shape[:-4], size, size, g.shape[-1])
+
+
+def _either(shifts: Callable, grouped: Callable) -> Callable:
+    """The form that is switched on where it is lowered."""
+    return lambda *args, **options: (shifts if _shifts.get() else grouped)(*args, **options)
+
+
+register(
+    _convolve,
+    _convolve_shape,
+    _padding(alone(*_OPTIONS)(_convolve_shifts)),
+    _either(_padding(_convolve_shifts), _convolve_grouped),
+    _OPTIONS,
+    beside=channels_apart,
+)
 register(
     _correlate,
     _correlate_shape,
-    _correlate_on_cpu,
-    _correlate_grouped,
+    _padding(alone(*_OPTIONS)(_correlate_shifts)),
+    _either(_padding(_correlate_sums), _correlate_grouped),
     _OPTIONS,
     of_weights=True,
     beside=channels_apart,

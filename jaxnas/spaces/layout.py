@@ -175,6 +175,15 @@ def kept(edge: Edge) -> Edge:
     return edge
 
 
+def computed_again(function: Callable) -> Callable:
+    """Keeps only what the function reads, and computes the rest again in the backward pass: `jax.checkpoint`.
+
+    Args:
+      function: what computes an edge or a cell.
+    """
+    return jax.checkpoint(function)
+
+
 def products_kept(edge: Edge) -> Edge:
     """Keeps the results of convolutions and matrix products for the backward pass, and computes the rest again.
 
@@ -211,6 +220,12 @@ def for_accelerators(remat: Callable[[Callable], Callable] = kept) -> Layout:
     return Layout(side_by_side(), 0, False, remat)
 
 
+def choices() -> tuple[Layout, ...]:
+    """Layouts for the platform that JAX computes on unless told otherwise, from what keeps most to what keeps least."""
+    on_cpu = jax.default_backend() == "cpu" and not accelerated()
+    return (Layout(),) if on_cpu else (for_accelerators(), for_accelerators(computed_again), Layout())
+
+
 def default() -> Layout:
-    """The layout for the platform that JAX computes on unless told otherwise."""
-    return for_accelerators() if accelerated() or jax.default_backend() != "cpu" else Layout()
+    """The first of `choices`."""
+    return choices()[0]

@@ -26,14 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxnas.spaces.bilinear import is_beside
-from jaxnas.spaces.gate import scaled
+from jaxnas.spaces.edges import edge_run
 from jaxnas.spaces.layout import Layout, default
-from jaxnas.spaces.norm import takes_gate
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
 from jaxnas.spaces.space import CellGates, Gates, Space
-from jaxnas.strategies.mixing import Mixing, Op, weighted_sum
-from jaxnas.wanted import wanted, weights_wanted
+from jaxnas.strategies.mixing import Mixing, weighted_sum
 
 Weights = Any  # a pytree of arrays: {"stem": ..., "parts": [...], "head": ...}
 
@@ -250,7 +247,7 @@ def _in_a_loop(space, row: _Row, params, states, observe):
 
 def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, inputs, layer) -> Array:
     """Prepared inputs -> the concatenated outputs of one cell."""
-    visit = partial(_edge_run, space, mixing, layout, gates, jax.random.fold_in(key, layer), step)
+    visit = partial(edge_run, space, mixing, layout, gates, jax.random.fold_in(key, layer), step)
     batch, *_ = inputs[0].shape
     empty = jax.ShapeDtypeStruct((batch, *part.result.shape(space.image)[:2], part.channels), inputs[0].dtype)
     nodes: tuple[Any, ...] = (empty,) * len(space.nodes)
@@ -259,76 +256,3 @@ def _cell(space, mixing, layout, part: Cells, gates: Gates, key, step, params, i
         nodes = visit(run, p, () if inner else inputs, nodes)
     index = {node: i for i, node in enumerate(space.nodes)}
     return jnp.concatenate([nodes[index[node]] for node in space.outputs], -1)
-
-
-def _edge_run(space, mixing, layout, gates: Gates, key, step, run: EdgeRun, params, inputs, nodes) -> tuple[Array, ...]:
-    """Adds the output of every edge of a run to its target."""
-    rows, columns = np.array(run.edges), np.array(run.ops)
-    source, target = np.array([space.edges[e] for e in run.edges]).T - (space.inputs - len(inputs))
-    keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
-    step, *flag = (jnp.broadcast_to(x, rows.shape) for x in (step, *wanted()))
-    fixed = (run.alive[:, columns], keys, step, flag)
-    own = jax.tree.map(partial(_rows if layout.one_pass else _pieces, rows), gates)
-    ops = own.ops if len(columns) == len(space.ops) else own.ops[:, columns]
-    differs = (_spread(params, space, run), ops, own.edges)
-    edges = lambda which: partial(_edge, space, mixing, run, which)
-    return layout.edges(edges, fixed, differs, source, target, inputs, nodes)
-
-
-def _rows(rows: np.ndarray, a: Array) -> Array:
-    return a[rows]
-
-
-def _pieces(rows: np.ndarray, a: Array) -> Array:
-    """The same rows, whose gradient is a concatenation and not a scatter."""
-    pieces = lax.split(a, [1] * len(a))
-    return jnp.concatenate([pieces[row] for row in rows])
-
-
-def _spread(params, space: Space, run: EdgeRun):
-    """Parameters of the living candidates -> one row per edge (dead ones borrow row 0, which is never used)."""
-
-    def one(op: int, p):
-        alive = run.alive[:, op]
-        rows = np.where(alive, np.cumsum(alive) - 1, 0)
-        return p if alive.all() else jax.tree.map(lambda a: a[rows], p)
-
-    return {space.ops[op][0]: one(op, params[space.ops[op][0]]) for op in run.ops}
-
-
-def _edge(space, mixing, run: EdgeRun, which: slice, fixed, differs, x: Array) -> Array:
-    """One of some edges of a run: its gate times the mixture of the candidates that live on any of them."""
-    alive, key, step, flag = fixed
-    params, gate_ops, gate = differs
-    living = run.alive[which][:, run.ops]
-    columns = np.flatnonzero(living.any(0)).tolist()
-
-    def pure(column: int) -> Op:
-        name, factory = space.ops[run.ops[column]]
-        module = factory(stride=run.stride)
-        apply = _gated(module, params[name], key)
-        return apply if living[:, column].all() else _unless_dead(apply, alive[column])
-
-    ops = {space.op_names[run.ops[column]]: pure(column) for column in columns}
-    gate_ops = gate_ops if len(columns) == len(run.ops) else gate_ops[np.array(columns)]
-    with weights_wanted(*flag):
-        y = (mixing.mix_all if is_beside() else mixing.mix)(ops, gate_ops, x, key, step)
-    return scaled(y, gate, apart=True)
-
-
-def _gated(module, params, key: Array) -> Op:
-    """One candidate as a function of its input and its gate."""
-    apply = partial(module.apply, {"params": params}, rngs={"noise": key})
-    return apply if takes_gate(module) else lambda x, gate: scaled(apply(x), gate)
-
-
-def _unless_dead(apply: Op, alive: Array) -> Op:
-    """Runs a candidate where its mask lets it, else gives zeros; side by side, all run and dead ones are closed."""
-
-    def masked(x: Array, gate: Array) -> Array:
-        if is_beside():
-            return apply(x, jnp.where(alive, gate, 0))
-        shape = jax.eval_shape(apply, x, gate)
-        return lax.cond(alive, jax.checkpoint(apply), lambda x, gate: jnp.zeros(shape.shape, shape.dtype), x, gate)
-
-    return masked

@@ -70,7 +70,7 @@ def by_eights(*terms: Array) -> tuple[Array, ...]:
     """
     place, side = terms[0].ndim - 3, terms[0].shape[-3]
     slabs = max(n for n in range(1, 9) if side % n == 0)
-    return _added([t.reshape(*t.shape[:place], slabs, side // slabs, *t.shape[place + 1 :]) for t in terms], (place,))
+    return added([t.reshape(*t.shape[:place], slabs, side // slabs, *t.shape[place + 1 :]) for t in terms], (place,))
 
 
 def totals(terms: Sequence[Array]) -> Array:
@@ -84,8 +84,13 @@ def totals(terms: Sequence[Array]) -> Array:
     return (ones @ flat).reshape(*flat.shape[:-2], len(terms), -1)
 
 
-def _added(terms: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, ...]:
-    """The sums of several arrays in one pass."""
+def added(terms: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, ...]:
+    """The sums of several arrays in one pass.
+
+    Args:
+      terms: arrays of one shape.
+      axes: those that are summed over.
+    """
     zeros = (jnp.zeros((), terms[0].dtype),) * len(terms)
     return lax.reduce(tuple(terms), zeros, lambda a, b: tuple(u + v for u, v in zip(a, b, strict=True)), axes)
 
@@ -96,7 +101,7 @@ def _moments_by_eights(y: Array, g: Array) -> Array:
 
 def _moments_plain(y: Array, g: Array) -> Array:
     lead = y.ndim - 4
-    return jnp.stack(_added([y * g, g], (lead, lead + 1, lead + 2)), -2)
+    return jnp.stack(added([y * g, g], (lead, lead + 1, lead + 2)), -2)
 
 
 def _affine_plain(y: Array, a: Array) -> Array:
