@@ -204,10 +204,7 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
         sizes = (len(job.split.train.label), len(job.split.valid.label))
         how = (job.augment, job.data, job.batch, job.placement, sizes, partial(progress.warn, job.console))
         program = compile_to_fit(job.layouts, search, *how)
-        compiled = _Compiled(program, None, ())
-        if job.watch:
-            found = compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
-            compiled = _Compiled(program, *found)
+        watched = job.watch and compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
         start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and draw:
             start = draw(jax.random.fold_in(job.key, index))
@@ -215,7 +212,7 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
             start = checkpoint.restore(job.out / "checkpoints", epochs, like)
         seconds["compile"] += time.perf_counter() - began
     progress.show_memory(job.console, *what_it_needs(program, job.data, job.batch, job.placement))
-    return compiled, start
+    return _Compiled(program, *(watched or (None, ()))), start
 
 
 def _on_one_device(job: _Job) -> Batches:  # for what runs outside the step
