@@ -64,7 +64,8 @@ def main(
         strategy, space, stage, genotype, recipe, channels, depth, batch, side, dtype, layout, precision, seeds, axis,
         devices, placement,
     )  # fmt: skip
-    alike = {name: getattr(one, name) for name in ("dtype", "layout", "precision")}
+    usual = Program()._asdict()
+    alike = {name: v for name in ("dtype", "layout", "precision") if (v := getattr(one, name)) != usual[name]}
     programs = [p._replace(**alike) for name in sets for p in SETS[name]()] if sets else [one]
     targets, options = target.split(","), _options(option or [])
     refuse(targets, programs, jobs)

@@ -189,15 +189,13 @@ def _move_weights(tx, problem, batches, carry, grads):
 def _play(problem: Problem, moves: tuple[_Move, ...], active: list, carry, batches: Batches):
     """Makes the moves in order: ((state, ahead), [metrics of each move]).
 
-    Batches of one shape are stacked and the moves scanned, so that the pass is compiled once. Where the problem wants
-    each written out and a move reads no gradient of the weights, they are not: then it computes none.
+    Batches of one shape are stacked and the moves scanned, so that the pass is compiled once, unless the problem wants
+    each written out: then a move that reads no gradient of the weights computes none.
     """
     levels = [move.level for move in moves]
     data = [batches.valid if level == OUTER else batches.train for level in levels]
     made = [partial(move.make, problem, batches) for move in moves]
-    reads = [move.reads_weights for move in moves]
-    apart = not problem.one_program and not all(reads)
-    if apart or len({_shapes(batch) for batch in data}) > 1:
+    if not problem.one_program or len({_shapes(batch) for batch in data}) > 1:
         metrics = []
         for level, batch, on, make in zip(levels, data, active, made, strict=True):
             carry, seen = _one_move(problem, level, batch, on, (), make, carry)
@@ -212,6 +210,7 @@ def _play(problem: Problem, moves: tuple[_Move, ...], active: list, carry, batch
 
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *data)
     on = jnp.stack([jnp.asarray(flag) for flag in active])
+    reads = [move.reads_weights for move in moves]
     wanted = () if all(reads) else (jnp.array(reads),)
     carry, metrics = lax.scan(body, carry, (jnp.arange(len(moves)), jnp.array(levels), stacked, on, wanted))
     return carry, [jax.tree.map(lambda x, i=i: x[i], metrics) for i in range(len(moves))]
