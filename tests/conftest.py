@@ -22,10 +22,13 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
 
+hypothesis.settings.register_profile("no clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("no clock")  # tests do not fail because a machine is busy
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 CACHE = os.environ.get("JAXNAS_TEST_CACHE", str(Path(tempfile.gettempdir()) / "jaxnas-test-cache"))
