@@ -1,5 +1,6 @@
 """Primitives whose cases stand beside the channels of images, [B, H, W, n, C], against the same cases in front."""
 
+import contextlib
 from functools import cache, partial, reduce
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from jaxnas.spaces.bilinear import beside_channels, in_accelerator_forms
 from jaxnas.spaces.dense import dense_convolution
-from jaxnas.spaces.depthwise import depthwise_convolution
+from jaxnas.spaces.depthwise import depthwise_convolution, in_shifts
 from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.norm import _standardize as norm  # the marked one
 from jaxnas.spaces.pointwise import pointwise_convolution
@@ -34,17 +35,31 @@ FUNCTIONS = {  # of arrays of these shapes: images have four axes
     "norm of one scale": (norm, X, (1,)),
     "norm of a scale for each channel": (norm, X, (3,)),
 }
-ANY = pytest.mark.parametrize("name", FUNCTIONS)
+FORMS = {
+    "CPU": contextlib.nullcontext,
+    "accelerators": in_accelerator_forms,
+    "accelerators, in shifts": in_shifts,  # of depthwise convolutions
+}
+ANY = pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        pytest.param(name, form, marks=[pytest.mark.smoke] * (form == "accelerators"))
+        for name in FUNCTIONS
+        for form in FORMS
+        if form != "accelerators, in shifts" or "depthwise" in name
+    ],
+    indirect=("forms",),
+)
 
 
-@pytest.fixture(params=("CPU", pytest.param("accelerators", marks=pytest.mark.smoke)))
+@pytest.fixture
 def forms(request):
-    """The forms of either platform, on CPU."""
+    """The forms of one platform, on CPU."""
     if request.param == "CPU":
         yield
         return
     jax.clear_caches()
-    with in_accelerator_forms():
+    with in_accelerator_forms(), FORMS[request.param]():
         yield
     jax.clear_caches()
 
@@ -133,6 +148,7 @@ def test_many_of_them_in_front(name, forms, x64):
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("forms", ("CPU", "accelerators"), indirect=True)
 @pytest.mark.parametrize("name", ("pointwise", "dense", "depthwise, strided"))
 @pytest.mark.parametrize("shared", (0, 1), ids=("images", "kernel"))
 def test_one_argument_for_all_cases(name, shared, forms, x64):
