@@ -1,13 +1,15 @@
-"""Compares jaxnas with numbers that the official PyTorch codes produced: `python tests/parity.py FILE...`.
+"""Compares jaxnas with numbers that the official PyTorch codes produced: `tests/parity.py [--accelerator] FILE...`.
 
 What a file holds is told by its content. One line per quantity (name, largest error, tolerance, ok); exit status 1
 if any misses, 2 if a file cannot be compared. Everything in float64. Errors are relative to the largest reference
-value of the quantity.
+value of the quantity. With `--accelerator` everything is computed on CPU as it is on GPU and TPU: in their forms of
+the operations, and with their layout of the supernet.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -21,6 +23,8 @@ from parity_progressive import chains_file, stage_network_file
 from parity_schedules import schedules_file
 from parity_snas import snas_decoding_file, snas_file
 from parity_tables import autodl_decoding_file, counts_file, darts_decoding_file, recurrent_decoding_file
+
+from jaxnas.spaces.bilinear import in_accelerator_forms
 
 
 def compare(path: Path) -> Iterator[Line]:
@@ -82,7 +86,9 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    paths = [argument for argument in sys.argv[1:] if argument != "--accelerator"]
+    if not paths:
         sys.exit(__doc__)
     jax.config.update("jax_enable_x64", True)
-    sys.exit(main(sys.argv[1:]))
+    with in_accelerator_forms() if len(paths) < len(sys.argv) - 1 else nullcontext():
+        sys.exit(main(paths))

@@ -36,6 +36,24 @@ def test_equals_the_official_code(path, compared):
     assert sum(line.startswith("  ok") for line in lines) == len(lines) - 1 >= least
 
 
+SMALL = "B_nb201_darts_c4_n1.npz"  # the file that is compared every time in the forms and the layout for accelerators
+ARRAYS = [
+    pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name != SMALL))
+    for path in FIXTURES
+    if path.suffix == ".npz"
+]
+
+
+@pytest.mark.parametrize("path", ARRAYS)
+def test_as_accelerators_compute_it(path):
+    """In a process of its own, in which nothing was lowered for CPU."""
+    done = python(HERE / "parity.py", "--accelerator", path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    least = 3 if path.name.startswith("X_evalnet") else 10
+    assert sum(line.startswith("  ok") for line in lines) == len(lines) - 1 >= least
+
+
 def test_the_command_compares_several_files_in_float64(tmp_path):
     (tmp_path / "other.json").write_text('{"something": 1}')
     done = python(HERE / "parity.py", HERE / "fixtures/E_schedules.json", tmp_path / "other.json")

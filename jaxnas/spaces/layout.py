@@ -135,7 +135,8 @@ def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
     """All edges whose sources are complete at once, as channels of one image: the fewest and largest kernels.
 
     The edges of a DARTS cell are four groups: 8 that read its inputs, then 3, 2 and 1. A group is `vmap` over images
-    [B, H, W, n, C], where the primitives under the operations take n C channels as one image (`bilinear.py`).
+    [B, H, W, n, C], where the primitives under the operations take n C channels as one image (`bilinear.py`). All
+    candidates are computed: one whose gate is 0, or that is dead on some edges of a group only, must be finite there.
 
     Args:
       remat: what wraps a group, as for `scanned`; `kept` unless given.

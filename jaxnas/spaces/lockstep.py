@@ -49,7 +49,7 @@ def marked(norm: Norm) -> Norm:
     mark.def_abstract_eval(lambda x, scale: x.update(weak_type=False))
     mark.def_impl(jax.jit(norm))
     mlir.register_lowering(mark, mlir.lower_fun(norm, multiple_results=False))
-    ad.primitive_jvps[mark] = lambda primals, tangents: jax.jvp(norm, primals, [*map(ad.instantiate_zeros, tangents)])
+    ad.primitive_jvps[mark] = lambda at, way: jax.jvp(norm, tuple(at), tuple(map(ad.instantiate_zeros, way)))
     batching.primitive_batchers[mark] = lambda args, axes: _batched(mark, norm, args, axes)
     _NORMS[mark] = norm
     return lambda x, scale: mark.bind(x, scale) if is_beside() else norm(x, scale)
@@ -89,7 +89,7 @@ def _evaluated(closed: ClosedJaxpr, args: Sequence[Array]) -> list[Array]:
     waiting = list(jaxpr.eqns)
     while waiting:
         now, waiting = _parted(waiting, set(known))
-        known.update(_run(now, [*_inputs(waiting), *jaxpr.outvars], known))
+        known.update(_run(jaxpr, now, [*_inputs(waiting), *jaxpr.outvars], known))
         norms, waiting = _norms_ready(waiting, known)
         for eqns in _alike(norms):
             outs = _together(_NORMS[eqns[0].primitive], [[*map(read, eqn.invars)] for eqn in eqns])
@@ -123,23 +123,25 @@ def _inputs(eqns: Sequence) -> list:
     return [atom for eqn in eqns for atom in eqn.invars]
 
 
-def _run(eqns: Sequence, wanted: Sequence, known: dict) -> dict:
-    """What is wanted of the values that some equations give."""
+def _run(jaxpr: Jaxpr, eqns: Sequence, wanted: Sequence, known: dict) -> dict:
+    """What is wanted of the values that some equations of a jaxpr give."""
     given = {var for eqn in eqns for var in eqn.outvars}
     outs = [*dict.fromkeys(atom for atom in wanted if not isinstance(atom, Literal) and atom in given)]
     ins = [*dict.fromkeys(a for a in _inputs(eqns) if not isinstance(a, Literal) and a not in given)]
     effects = {effect for eqn in eqns for effect in eqn.effects}
-    part = ClosedJaxpr(Jaxpr((), ins, outs, eqns, effects), ())
-    return dict(zip(outs, jaxpr_as_fun(part)(*(known[var] for var in ins)), strict=True))
+    part = jaxpr.replace(constvars=(), invars=ins, outvars=outs, eqns=eqns, effects=effects)
+    return dict(zip(outs, jaxpr_as_fun(ClosedJaxpr(part, ()))(*(known[var] for var in ins)), strict=True))
 
 
 def _alike(norms: Sequence) -> list[list]:
-    """Norms of images of one size and type, whose scales are each for as many channels."""
+    """Norms of one kind, of images of one size and type, whose scales are each for as many channels."""
 
     def key(eqn):
         x, scale = (a.aval for a in eqn.invars)
-        return eqn.primitive.name, x.shape[:-1], str(x.dtype), str(scale.dtype), x.shape[-1] // scale.shape[-1]
+        kind = kinds.index(eqn.primitive)
+        return kind, x.shape[:-1], str(x.dtype), str(scale.dtype), x.shape[-1] // scale.shape[-1]
 
+    kinds = list(_NORMS)
     return [list(group) for _, group in groupby(sorted(norms, key=key), key)]
 
 

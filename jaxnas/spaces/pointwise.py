@@ -88,9 +88,9 @@ def _gram_of_blocks(fence: Callable, x: Array, g: Array, *, groups: int, back: b
 
 def _blocks(k: Array) -> Array:
     """[..., n, C, O] -> [..., n C, n O] with the kernels along the diagonal."""
-    groups = k.shape[-3]
-    wide = k[..., None, :] * jnp.eye(groups, dtype=k.dtype)[:, None, :, None]
-    return wide.reshape(*k.shape[:-3], groups * k.shape[-2], -1)
+    *lead, groups, height, _ = k.shape
+    diagonal = jnp.eye(groups, dtype=k.dtype).reshape(*(1 for _ in lead), groups, 1, groups, 1)
+    return (k[..., None, :] * diagonal).reshape(*lead, groups * height, -1)
 
 
 def _beside(bind, args, axes, count: int, **options):

@@ -68,7 +68,8 @@ def sampled() -> Mixing:
 
     The others are not computed, forward or backward, and get no gradient of their own: alpha learns of them through
     the relaxation that made the gates. Under `vmap` over edges or seeds the switch becomes a selection: the value is
-    the same, but every candidate is computed.
+    the same, but every candidate is computed. Edges side by side (`layout.side_by_side`) compute every
+    candidate too, and multiply those that are not chosen by 0: one that gives NaN or infinity spoils their sum.
 
     Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465; D-X-Y/AutoDL-Projects `search_model_gdas_nasnet.py`.
     """
@@ -87,7 +88,8 @@ def opened() -> Mixing:
     """The weighted sum of the candidates whose gate is not 0: y = sum over {o: g_o != 0} of g_o op_o(x).
 
     The others are not computed and get no gradient, neither they nor their gates. Costs a conditional for each
-    candidate; under `vmap` over edges or seeds it becomes a selection, as with `sampled`.
+    candidate; under `vmap` over edges or seeds it becomes a selection, as with `sampled`. Edges side by side compute
+    all, which must be finite, as there.
     """
 
     def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
