@@ -48,7 +48,7 @@ def measure(tmp_path, monkeypatch):
 
 def test_most_valuable_first():
     groups = list(dict.fromkeys(plan.group(one.name) for one in plan.items(PAPER)))
-    assert groups == ["parity", "step", "eager", "layout", "seeds", "precision", "epoch", "compiled"]
+    assert groups == ["parity", "step", "eager", "layout", "depthwise", "seeds", "precision", "epoch", "compiled"]
     names = [one.name for one in plan.items(PAPER)]
     assert len(set(names)) == len(names) and {"step-second-order", "seeds-16-mapped", "precision-bfloat16"} <= set(
         names
