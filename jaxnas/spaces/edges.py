@@ -83,7 +83,7 @@ def _spread(params, space: Space, run: EdgeRun):
     return {space.ops[op][0]: one(op, params[space.ops[op][0]]) for op in run.ops}
 
 
-def _edge(space, mixing, run: EdgeRun, which: slice, fixed, differs, x: Array) -> Array:
+def _edge(space, mixing, run: EdgeRun, which: slice | np.ndarray, fixed, differs, x: Array) -> Array:
     """One of some edges of a run: its gate times the mixture of the candidates that live on any of them."""
     alive, key, step, flag = fixed
     params, gate_ops, gate = differs

@@ -17,13 +17,14 @@ from jaxnas.spaces.lockstep import in_lockstep
 
 # (its mask, key and step; its parameters and gates; input [B, H, W, C]) -> output of one edge
 Edge = Callable[[Any, Any, Array], Array]
+Edges = Callable[[slice | np.ndarray], Edge]  # places of some edges in their run -> any of them
 States = tuple[Array, ...]  # [B, H, W, C] each
 # Adds the output of every edge of a run to its target: (some edges of the run -> one of them; what edges differ in,
-# twice: without and with gradients; source [n]; target [n]; the S states that are complete; the nodes: what has been
-# added to each, or its shape where that is nothing) -> nodes. Sources and targets are numbered with the complete states
-# first. Edges come in an order in which a state is complete before it is read. Where the complete states are larger
-# than the nodes, edges read only these
-Visit = Callable[[Callable[[slice], Edge], Any, Any, np.ndarray, np.ndarray, States, States], States]
+# twice: without gradients, masks [n, O] first, and with; source [n]; target [n]; the S states that are complete; the
+# nodes: what has been added to each, or its shape where that is nothing) -> nodes. Sources and targets are numbered
+# with the complete states first. Edges come in an order in which a state is complete before it is read. Where the
+# complete states are larger than the nodes, edges read only these
+Visit = Callable[[Edges, Any, Any, np.ndarray, np.ndarray, States, States], States]
 # the same for states in arrays: (..., inputs [S, B, H, W, C] or None where edges read the states themselves,
 # states [N, B, h, w, C]) -> states
 Loop = Callable[[Edge, Any, Any, np.ndarray, np.ndarray, Array | None, Array], Array]
@@ -99,7 +100,7 @@ def _scanned(unroll: int, remat, edge: Edge, fixed, rows, source, target, inputs
 def _in_arrays(loop: Loop) -> Visit:
     """A loop over states in arrays, as a visit."""
 
-    def visit(edges: Callable[[slice], Edge], fixed, rows, source, target, complete: States, nodes: States) -> States:
+    def visit(edges: Edges, fixed, rows, source, target, complete: States, nodes: States) -> States:
         edge = edges(slice(None))
         first, empty = len(complete), isinstance(nodes[0], jax.ShapeDtypeStruct)
         states = jnp.zeros((len(nodes), *nodes[0].shape), nodes[0].dtype) if empty else jnp.stack(nodes)
@@ -137,16 +138,18 @@ def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
     The edges of a DARTS cell are four groups: 8 that read its inputs, then 3, 2 and 1. A group is `vmap` over images
     [B, H, W, n, C], where the primitives under the operations take n C channels as one image (`bilinear.py`). All
     candidates are computed: one whose gate is 0, or that is dead on some edges of a group only, must be finite there.
+    Where masks leave each edge few of the candidates of its group, edges with the same ones are a group by themselves.
 
     Args:
       remat: what wraps a group, as for `scanned`; `kept` unless given.
     """
     wrap = remat or kept
 
-    def visit(edges: Callable[[slice], Edge], fixed, rows, source, target, complete: States, nodes: States) -> States:
+    def visit(edges: Edges, fixed, rows, source, target, complete: States, nodes: States) -> States:
         states: list = [*complete, *nodes]
         separate = bool(complete) and complete[0].shape != nodes[0].shape
-        for group in _groups(source, target, separate):
+        groups = _groups(source, target, separate)
+        for group in (part for whole in groups for part in _alike(fixed[0], whole)):
             together = wrap(in_lockstep(jax.vmap(edges(group), in_axes=(0, 0, 3), out_axes=3)))
             fix, row = jax.tree.map(lambda a, group=group: a[group], (fixed, rows))
             y = together(fix, row, jnp.stack([states[s] for s in source[group]], 3))
@@ -165,6 +168,14 @@ def _groups(source: np.ndarray, target: np.ndarray, separate: bool) -> list[slic
         if not separate and source[e] in target[bounds[-1] :]:
             bounds.append(e)
     return [slice(*pair) for pair in zip(bounds, [*bounds[1:], len(source)], strict=True)]
+
+
+def _alike(alive: np.ndarray, group: slice) -> list[slice | np.ndarray]:
+    """A group, or its edges by what lives on them, where that launches at most twice as many candidates."""
+    patterns, which = np.unique(alive[group], axis=0, return_inverse=True)
+    if len(patterns) == 1 or patterns.sum() > 2 * patterns.any(0).sum():
+        return [group]
+    return [group.start + np.flatnonzero(which.reshape(-1) == i) for i in range(len(patterns))]
 
 
 def kept(edge: Edge) -> Edge:
@@ -197,7 +208,7 @@ def products_kept(edge: Edge) -> Edge:
 
 
 class Layout(NamedTuple):
-    """Choices that change no number; BUILD.md has the table of those for CPU, ACCELERATORS of those for GPU and TPU.
+    """Choices that change no number; BUILD.md has a table of those for CPU, and one of those for GPU and TPU.
 
     Attributes:
       edges: how the edges of a cell are visited: `recomputed`, `scanned`, `fanned` or `side_by_side`.
