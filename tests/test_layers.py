@@ -38,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.norm": ("spaces.bilinear", "spaces.lockstep", "spaces.sums"),
     "spaces.layout": ("spaces.bilinear", "spaces.lockstep"),
     "spaces.ops": (
+        "spaces.bilinear",
         "spaces.dense",
         "spaces.depthwise",
         "spaces.gate",
