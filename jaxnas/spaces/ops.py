@@ -40,7 +40,7 @@ def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
     return lambda key, shape: jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
 
 
-def relu(x: Array) -> Array:
+def _relu(x: Array) -> Array:
     """max(x, 0), whose slope at 0 is 0.
 
     Args:
@@ -141,7 +141,7 @@ class FactorizedReduce(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
-        x = relu(x)
+        x = _relu(x)
         odd = [(0, side % 2) for side in x.shape[1:3]]
         shifted = jnp.pad(x, [(0, 0), *odd, (0, 0)])[:, 1::2, 1::2]
         first = Conv(self.features // 2, bias=self.bias, name="even")(x[:, ::2, ::2])
@@ -205,7 +205,7 @@ class ReluConvNorm(nn.Module):
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         features = self.features or x.shape[-1]
         conv = Conv(features, (self.kernel,) * 2, (self.stride,) * 2, self.bias, name="conv")
-        return self.norm(name="norm")(conv(relu(x)), gate)
+        return self.norm(name="norm")(conv(_relu(x)), gate)
 
 
 class SepConv(nn.Module):
@@ -219,7 +219,7 @@ class SepConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         for stride, part, by in ((self.stride, "1", 1.0), (1, "2", gate)):
-            x = Depthwise(self.kernel, stride, name="depthwise" + part)(relu(x))
+            x = Depthwise(self.kernel, stride, name="depthwise" + part)(_relu(x))
             pointwise = Conv(x.shape[-1], bias=self.bias, name="pointwise" + part)
             x = self.norm(name="norm" + part)(pointwise(x), by)
         return x
@@ -235,7 +235,7 @@ class DilConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
-        x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(relu(x))
+        x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(_relu(x))
         return self.norm(name="norm")(Conv(x.shape[-1], bias=self.bias, name="pointwise")(x), gate)
 
 
@@ -249,7 +249,7 @@ class FactorizedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         c = x.shape[-1]
-        x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(relu(x))
+        x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(_relu(x))
         x = Conv(c, (self.kernel, 1), (self.stride, 1), name="column")(x)
         return self.norm(name="norm")(x, gate)
 
