@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnas.spaces.beside import joined, relu, zeros
 from jaxnas.spaces.bilinear import beside_channels, in_accelerator_forms
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution, in_shifts
 from jaxnas.spaces.gate import scaled
 from jaxnas.spaces.norm import _standardize as norm  # the marked one
-from jaxnas.spaces.ops import Zero, _relu
 from jaxnas.spaces.pointwise import pointwise_convolution
 from jaxnas.spaces.pools import average_pool, max_pool
 from jaxnas.spaces.sums import affine, moments, over_pixels
@@ -29,8 +29,9 @@ FUNCTIONS = {  # of arrays of these shapes: images have four axes
     "maximum, strided": (partial(max_pool, stride=2), X),
     "mean": (average_pool, X),
     "mean, strided": (partial(average_pool, stride=2), X),
-    "relu": (_relu, X),
-    "none": (lambda x, gate: Zero(2).apply({}, x, gate) + x[:, ::2, ::2], X, ()),
+    "relu": (relu, X),
+    "zeros": (lambda x, gate: zeros(x[:, ::2], gate) + x[:, ::2], X, ()),
+    "joined": (joined, X, (*X[:3], 2)),
     "moments": (moments, X, X),
     "affine": (affine, X, (2, 3)),
     "one number": (scaled, X, ()),
