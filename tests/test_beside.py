@@ -1,6 +1,7 @@
 """Primitives whose cases stand beside the channels of images, [B, H, W, n, C], against the same cases in front."""
 
 import contextlib
+import re
 from functools import cache, partial, reduce
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnas.spaces.beside import joined, relu, zeros
 from jaxnas.spaces.bilinear import beside_channels, in_accelerator_forms
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution, in_shifts
@@ -27,6 +29,9 @@ FUNCTIONS = {  # of arrays of these shapes: images have four axes
     "maximum, strided": (partial(max_pool, stride=2), X),
     "mean": (average_pool, X),
     "mean, strided": (partial(average_pool, stride=2), X),
+    "relu": (relu, X),
+    "zeros": (lambda x, gate: zeros(x[:, ::2], gate) + x[:, ::2], X, ()),
+    "joined": (joined, X, (*X[:3], 2)),
     "moments": (moments, X, X),
     "affine": (affine, X, (2, 3)),
     "one number": (scaled, X, ()),
@@ -167,6 +172,18 @@ def test_one_argument_for_all_cases(name, shared, forms, x64):
     with beside_channels():
         found = jax.jit(partial(tangent, partial(loss, jax.vmap(function, axes, 3))))(at, way)
     _close(found, tangent(lambda arrays: loss(front, plain(arrays)), at, way))
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "dense"])  # whose kernel is larger than images
+def test_no_image_is_transposed(name, x64):
+    """With the cases beside the channels already, none is moved for a value or a gradient."""
+    function, *shapes = FUNCTIONS[name]
+    at, _ = _moved(_arrays(name, 3), True)
+    with beside_channels():
+        many = _beside(function, shapes)
+        text = str(jax.make_jaxpr(jax.grad(lambda args: jnp.square(many(*args)).sum()))(at))
+    moved = re.findall(r":f64\[([\d,]+)\] = transpose", text)
+    assert not [shape for shape in moved if np.prod([*map(int, shape.split(","))]) >= 3 * np.prod(X) // 4]
 
 
 def _lowered(function, platform, *args):

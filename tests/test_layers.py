@@ -37,7 +37,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "spaces.lockstep": ("spaces.bilinear",),
     "spaces.norm": ("spaces.bilinear", "spaces.lockstep", "spaces.sums"),
     "spaces.layout": ("spaces.bilinear", "spaces.lockstep"),
+    "spaces.beside": ("spaces.bilinear", "spaces.sums"),
     "spaces.ops": (
+        "spaces.beside",
         "spaces.dense",
         "spaces.depthwise",
         "spaces.gate",

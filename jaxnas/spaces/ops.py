@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.spaces.beside import joined, relu, zeros
 from jaxnas.spaces.dense import dense_convolution
 from jaxnas.spaces.depthwise import depthwise_convolution
 from jaxnas.spaces.gate import scaled
@@ -93,8 +94,7 @@ class Zero(nn.Module):
     stride: int
 
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
-        del gate  # zeros whatever it is: a product would be a pass over them, and its gradient another
-        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+        return zeros(x[:, :: self.stride, :: self.stride], gate)
 
 
 class Identity(nn.Module):
@@ -120,12 +120,12 @@ class FactorizedReduce(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
-        x = nn.relu(x)
+        x = relu(x)
         odd = [(0, side % 2) for side in x.shape[1:3]]
         shifted = jnp.pad(x, [(0, 0), *odd, (0, 0)])[:, 1::2, 1::2]
         first = Conv(self.features // 2, bias=self.bias, name="even")(x[:, ::2, ::2])
         second = Conv(self.features - self.features // 2, bias=self.bias, name="odd")(shifted)
-        return self.norm(name="norm")(jnp.concatenate([first, second], -1), gate)
+        return self.norm(name="norm")(joined(first, second), gate)
 
 
 class Skip(nn.Module):
@@ -184,7 +184,7 @@ class ReluConvNorm(nn.Module):
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         features = self.features or x.shape[-1]
         conv = Conv(features, (self.kernel,) * 2, (self.stride,) * 2, self.bias, name="conv")
-        return self.norm(name="norm")(conv(nn.relu(x)), gate)
+        return self.norm(name="norm")(conv(relu(x)), gate)
 
 
 class SepConv(nn.Module):
@@ -198,7 +198,7 @@ class SepConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         for stride, part, by in ((self.stride, "1", 1.0), (1, "2", gate)):
-            x = Depthwise(self.kernel, stride, name="depthwise" + part)(nn.relu(x))
+            x = Depthwise(self.kernel, stride, name="depthwise" + part)(relu(x))
             pointwise = Conv(x.shape[-1], bias=self.bias, name="pointwise" + part)
             x = self.norm(name="norm" + part)(pointwise(x), by)
         return x
@@ -214,7 +214,7 @@ class DilConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
-        x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(nn.relu(x))
+        x = Depthwise(self.kernel, self.stride, 2, name="depthwise")(relu(x))
         return self.norm(name="norm")(Conv(x.shape[-1], bias=self.bias, name="pointwise")(x), gate)
 
 
@@ -228,7 +228,7 @@ class FactorizedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Gate = 1.0) -> Array:
         c = x.shape[-1]
-        x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(nn.relu(x))
+        x = Conv(c, (1, self.kernel), (1, self.stride), name="row")(relu(x))
         x = Conv(c, (self.kernel, 1), (self.stride, 1), name="column")(x)
         return self.norm(name="norm")(x, gate)
 
