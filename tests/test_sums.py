@@ -95,9 +95,16 @@ def test_a_norm_under_a_third_derivative(x64):
 
 @pytest.mark.smoke
 def test_the_compiler_gets_only_what_it_knows(monkeypatch):
-    """A name that a later XLA has dropped is left out, and everything on other platforms."""
+    """A name that a later XLA has dropped is left out, and what is meant for other platforms."""
     monkeypatch.setattr(compiler, "CPU", {"xla_cpu_prefer_vector_width": 256, "xla_cpu_no_such_option": 1})
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     assert compiler.options.__wrapped__() == {"xla_cpu_prefer_vector_width": 256}
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert compiler.options.__wrapped__() == {}
+
+
+def test_products_on_gpus_are_not_fused_by_triton(monkeypatch):
+    """Its fusions abort the compiler."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(compiler, "_known", lambda name, value: True)
+    assert compiler.options.__wrapped__() == {"xla_gpu_enable_triton_gemm": False}

@@ -33,9 +33,9 @@ class Mixing(NamedTuple):
         return self.all_computed or self.mix
 
 
-def _inside(inner: Mixing, width: Callable[[int], int], around: Callable[[Mix], Mix]) -> Mixing:
+def _inside(inner: Mixing, width: Callable[[int], int], around: Callable[[Mixing], Mix]) -> Mixing:
     """A mixing around another one, in both of its forms."""
-    return Mixing(width, around(inner.mix), around(inner.mix_all))
+    return Mixing(width, around(inner), around(inner._replace(mix=inner.mix_all)))
 
 
 def _closing(opens: Callable[[Array], Array]) -> Mix:
@@ -123,9 +123,9 @@ def broadcast() -> Mixing:
     """
     one = sampled()
 
-    def around(chosen: Mix) -> Mix:
+    def around(one: Mixing) -> Mix:
         def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
-            y = chosen(ops, gates, x, key, step)
+            y = one.mix(ops, gates, x, key, step)
             others = jnp.where(jnp.arange(gates.size) == gates.argmax(), 0, gates).sum()
             return y + others.astype(y.dtype)
 
@@ -210,12 +210,12 @@ def partial_channels(divisor: int, inner: Mixing | None = None, part: Part = fir
             )
         return inner.width(channels // divisor)
 
-    def around(mix_some: Mix) -> Mix:
+    def around(inner: Mixing) -> Mix:
         def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
             some = x.shape[-1] // divisor
             behind = part(jax.random.fold_in(key, divisor), step, divisor) * some
             x = _rolled(x, -behind)
-            mixed, rest = mix_some(ops, gates, x[..., :some], key, step), x[..., some:]
+            mixed, rest = inner.mix(ops, gates, x[..., :some], key, step), x[..., some:]
             rest = rest if mixed.shape[1:3] == x.shape[1:3] else _halved(rest)
             y = _rolled(jnp.concatenate([mixed, rest], -1), behind)
             return y.reshape(*y.shape[:-1], divisor, some).swapaxes(-1, -2).reshape(y.shape)
@@ -244,12 +244,12 @@ def dropped_skip(rate: Callable[[Array], Array], inner: Mixing | None = None, op
     """
     inner = inner or weighted_sum()
 
-    def around(mix_dropped: Mix) -> Mix:
+    def around(inner: Mixing) -> Mix:
         def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
             p = jnp.asarray(rate(step), jnp.result_type(float))
             drop = partial(_drop, p, jax.random.fold_in(key, 1))
             wrapped = {name: partial(drop, apply) if name == op else apply for name, apply in ops.items()}
-            return mix_dropped(wrapped, gates, x, key, step)
+            return inner.mix(wrapped, gates, x, key, step)
 
         return mix
 
@@ -275,10 +275,10 @@ def dropped_path(rate: Callable[[Array], Array | float], inner: Mixing | None = 
     """
     inner = inner or weighted_sum()
 
-    def around(mix_whole: Mix) -> Mix:
+    def around(inner: Mixing) -> Mix:
         def mix(ops: Mapping[str, Op], gates: Array, x: Array, key: Array, step: Array) -> Array:
             key_inner, key_kept = jax.random.split(key)
-            y, keep = mix_whole(ops, gates, x, key_inner, step), 1 - jnp.asarray(rate(step))
+            y, keep = inner.mix(ops, gates, x, key_inner, step), 1 - jnp.asarray(rate(step))
             kept = jax.random.bernoulli(key_kept, keep, (x.shape[0], 1, 1, 1))
             return y * jnp.where(kept, 1 / keep, 0).astype(y.dtype)
 
