@@ -135,7 +135,7 @@ def pytest_runtest_makereport():
 
 
 def pytest_runtest_logreport(report):
-    SECONDS[report.nodeid] = SECONDS.get(report.nodeid, 0.0) + report.cpu_seconds
+    SECONDS[report.nodeid] = SECONDS.get(report.nodeid, 0.0) + getattr(report, "cpu_seconds", 0.0)
 
 
 def pytest_terminal_summary(terminalreporter):
