@@ -64,7 +64,7 @@ def test_both_lowerings_agree(size, stride, pad, draw, x64):
     """What the CPU gets and what accelerators get, of both primitives, with zeros between pixels too."""
     x, kernel = draw(2, 7, 8, 3), draw(*size, 3, 4)
     for spread in ((1, 1), (2, 3)):
-        options = {"size": size, "stride": stride, "spread": spread, "pad": pad}
+        options = {"size": size, "stride": stride, "spread": spread, "pad": pad, "groups": 1}
         y = dense._convolve_native(x, kernel, **options)
         close(dense._convolve_plain(x, kernel, **options), y)
         g = draw(*y.shape)

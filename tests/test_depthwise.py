@@ -67,18 +67,18 @@ def test_value_is_the_sum_in_the_docstring(x64):
 @pytest.mark.parametrize("lead", ((), (2,), (2, 3)), ids=("plain", "one", "two"))
 @pytest.mark.parametrize(("size", "stride", "dilation"), ((3, 2, 1), (5, 1, 2), (3, 2, 2)))
 def test_both_lowerings_agree(size, stride, dilation, lead, x64):
-    """Shifts, which the CPU gets, and groups, which accelerators get; leading axes are kernels of their own."""
+    """Shifts, by steps and at once, and groups, which accelerators get; leading axes are kernels of their own."""
     options = {"size": size, "stride": stride, "dilation": dilation}
     x, kernel = _case(size, lead=lead)
-    shifts, groups = (jax.jit(partial(f, **options)) for f in (depthwise._convolve_on_cpu, depthwise._convolve_grouped))
-    y = groups(x, kernel)
-    _close(shifts(x, kernel), y)
+    form = lambda f: jax.jit(partial(f, **options))
+    padded = lambda f: form(depthwise._padding(f))
+    y = form(depthwise._convolve_grouped)(x, kernel)
+    _close(padded(depthwise._convolve_shifts)(x, kernel), y)
     g = jnp.asarray(_draw(y.shape))
-    shifts, groups = (
-        jax.jit(partial(f, **options)) for f in (depthwise._correlate_on_cpu, depthwise._correlate_grouped)
-    )
-    _close(shifts(x, g), groups(x, g))
-    assert shifts(x, g).shape == kernel.shape
+    slope = form(depthwise._correlate_grouped)(x, g)
+    assert slope.shape == kernel.shape
+    for sums in (depthwise._correlate_shifts, depthwise._correlate_sums):
+        _close(padded(sums)(x, g), slope)
 
 
 @pytest.mark.smoke

@@ -14,7 +14,7 @@ import pytest
 from conftest import CACHE
 from rich.console import Console
 
-from jaxnas import checkpoint, epoch, folder, interruption, parallel, runner
+from jaxnas import checkpoint, epoch, fitting, folder, interruption, parallel, runner
 from jaxnas.interruption import Interrupted
 from jaxnas.names import STRATEGIES
 
@@ -34,7 +34,7 @@ def toy():
 
     with pytest.MonkeyPatch.context() as patch:
         faults.prepare(patch.setattr)
-        patch.setattr(runner, "compile_epoch", compile_once)
+        patch.setattr(fitting, "compile_epoch", compile_once)
         patch.setattr(faults, "rows", cached(faults.rows))
         yield
 
