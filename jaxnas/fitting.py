@@ -12,45 +12,34 @@ from jaxnas.epoch import Program, compile_epoch
 from jaxnas.hypergradient import Batches
 from jaxnas.memory import Need, Room, need, room, size, told
 from jaxnas.parallel import Placement
-from jaxnas.search import Augment, Search, bind
-from jaxnas.spaces.layout import Layout
-from jaxnas.spaces.networks import supernet
+from jaxnas.search import Search
 
 
 def compile_to_fit(
-    layouts: Sequence[Layout],
-    search: Search,
-    augment: Augment,
+    searches: Sequence[Search],
     data: Batches,
     batch: int,
     placement: Placement,
     sizes: tuple[int, int],
     say: Callable[[str], None],
 ) -> Program:
-    """An epoch compiled with one layout after another until it fits the memory that the device says it has.
+    """An epoch of one search after another, compiled until it fits the memory that the device says it has.
 
     Args:
-      layouts: from what keeps most to what keeps least (`layout.choices`).
-      search: what to run.
-      augment: (key, images as they are stored [B, H, W, C]) -> float images.
+      searches: one search, laid out in several ways, from what keeps most to what keeps least (`layout.choices`).
       data, batch, placement, sizes: as for `compile_epoch`.
       say: called with one sentence where a layout does not fit.
 
     Returns:
       The first program that fits; the last one if none does.
     """
-
-    def compiled(layout: Layout) -> Program:
-        model = partial(supernet, layout=layout)
-        here = bind(search.strategy, search.space, model=model, augment=augment, axis_name=placement.axis_name)
-        return compile_epoch(here, data, batch, placement, sizes)
-
-    return first_that_fits(layouts, compiled, partial(_needed, data=data, placement=placement), _here(placement), say)
+    compiled = lambda search: compile_epoch(search, data, batch, placement, sizes)
+    return first_that_fits(searches, compiled, partial(_needed, data=data, placement=placement), _here(placement), say)
 
 
 def first_that_fits(
-    layouts: Sequence[Layout],
-    compiled: Callable[[Layout], Program],
+    searches: Sequence[Search],
+    compiled: Callable[[Search], Program],
     needed: Callable[[Program], Need],
     room: Room,
     say: Callable[[str], None],
@@ -58,14 +47,14 @@ def first_that_fits(
     """The first program that fits; the last one if none does, the first where the device does not tell its limit.
 
     Args:
-      layouts: from what keeps most to what keeps least.
-      compiled: layout -> program.
+      searches: from what keeps most to what keeps least.
+      compiled: search -> program.
       needed: program -> bytes.
       room: memory of the device.
       say: called with one sentence where a layout does not fit.
     """
-    for left in range(len(layouts), 0, -1):
-        program = compiled(layouts[-left])
+    for left in range(len(searches), 0, -1):
+        program = compiled(searches[-left])
         need = needed(program)
         if room.limit is None or need.total <= room.limit or left == 1:
             break

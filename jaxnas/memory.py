@@ -96,7 +96,7 @@ def knob(needed: Need, batch: int) -> str:
     smaller = f"--batch {batch // 2} needs about half of that; " if batch > 1 else ""
     return (
         f"Most of it are the activations of a step: {smaller}fewer --channels need less in proportion; "
-        "of the layouts of the supernet, the default keeps least."
+        "of the layouts of the supernet, in-loops keeps least."
     )
 
 

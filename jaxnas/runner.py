@@ -32,6 +32,7 @@ from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
 from jaxnas.spaces.layout import Layout, choices
+from jaxnas.spaces.networks import Model, supernet
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 
@@ -67,7 +68,7 @@ class _Job(NamedTuple):
     show: progress.Shown
     kept: int
     key: Array
-    layouts: Sequence[Layout]
+    models: Sequence[Callable[..., Model]]  # the supernet, from the layout that keeps most to that which keeps least
 
 
 class _Compiled(NamedTuple):
@@ -153,14 +154,13 @@ def run(
     config |= {"epochs": [stage.epochs for stage in stages], "precision": precision._asdict()}
     if any(stage.settings for stage in stages):
         config["stages"] = [dict(stage.settings) for stage in stages]
-    if watch:
-        config["measured_every"] = watch.every
+    config |= {"measured_every": watch.every} if watch else {}
     placement = placement or parallel.one()
     placement.check_batch(batch)
-    how = (layout,) if layout else choices()
+    models = [partial(supernet, layout=one) for one in ([layout] if layout else choices())]
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
         images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
-        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, how)
+        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, models)
         return _searched(job, stages, space, finish, config, records, began)
 
 
@@ -175,7 +175,7 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
         if mine and mine[-1]["stage_ended"] and index < last:  # over before we resumed: only its scores count
             scores = scores_after(out, folder.answer(mine)["epoch"])
             continue
-        search = bind(stage.strategy, space, augment=job.augment)
+        search = bind(stage.strategy, space, model=job.models[0], augment=job.augment)
         compiled, start = _prepare(job, search, index, mine, len(records), seconds)
         state = _run_stage(job, search, compiled, start, stage, index, records, seconds)
         scores = scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
@@ -202,8 +202,9 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
             return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        how = (job.augment, job.data, job.batch, job.placement, sizes, partial(progress.warn, job.console))
-        program = compile_to_fit(job.layouts, search, *how)
+        bound = partial(bind, search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
+        searches, say = [bound(model=model) for model in job.models], partial(progress.warn, job.console)
+        program = compile_to_fit(searches, job.data, job.batch, job.placement, sizes, say)
         watched = job.watch and compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
         start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and draw:
@@ -249,8 +250,7 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
                 told = f"in epoch {epoch}, after {left.part.done} of {program.steps} steps"
                 raise Interrupted(asked(), f"stopped {told}") from None
             check_copies(state.bilevel.alpha, f"alpha after epoch {epoch}")
-            done, here = done + 1, single(state)
-            elapsed = time.perf_counter() - began
+            done, here, elapsed = done + 1, single(state), time.perf_counter() - began
             seconds["run"] += elapsed
             scores, genotype = jax.device_get(search.scores(here)), search.genotype(here)
             record: Record = {"epoch": epoch, "stage": index, "step": int(here.bilevel.step)}

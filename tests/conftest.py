@@ -139,10 +139,14 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_terminal_summary(terminalreporter):
-    dearest = sorted(SECONDS.items(), key=lambda item: -item[1])[:30]
-    terminalreporter.section("the 30 dearest tests, in CPU seconds, compilation included")
-    for name, seconds in dearest:
-        terminalreporter.write_line(f"{seconds:7.1f} {name}")
+    files: dict[str, float] = {}
+    for name, seconds in SECONDS.items():
+        files[name.partition("::")[0]] = files.get(name.partition("::")[0], 0.0) + seconds
+    for what, known in (("files", files), ("tests", SECONDS)):
+        dearest = sorted(known.items(), key=lambda item: -item[1])[:30]
+        terminalreporter.section(f"the 30 dearest {what}, in CPU seconds, compilation included")
+        for name, seconds in dearest:
+            terminalreporter.write_line(f"{seconds:7.1f} {name}")
     terminalreporter.write_line(f"{sum(SECONDS.values()):7.1f} all {len(SECONDS)} tests; at most {BUDGET or 'any'}")
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,8 @@ import numpy as np
 from rich.console import Console
 from test_product import toy
 
-from jaxnas import checkpoint, epoch, fitting, folder, interruption, reports, runner
+from jaxnas import checkpoint, epoch, folder, interruption, reports, runner
 from jaxnas.data import Batch, Split
-from jaxnas.search import bind
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.stages import progressive
 from jaxnas.strategies.algorithms import p_darts
@@ -49,8 +47,7 @@ def search(out, *, row=p_darts, **options):
 
 def prepare(patch=setattr):
     """The toy instead of the supernet, a look after every step, no pictures."""
-    patch(runner, "bind", partial(bind, model=toy))
-    patch(fitting, "supernet", lambda space, mixing, layout: toy(space, mixing))
+    patch(runner, "supernet", lambda space, mixing, layout: toy(space, mixing))
     patch(epoch, "PACE", 0.0)
     patch(folder, "draw", lambda *_: [])
     patch(reports, "leave", lambda out, space: out / reports.NAME)

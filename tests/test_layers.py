@@ -197,7 +197,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "record": ("folder", "reports", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "precision", "spaces.space", "stages", "strategies.strategy"),
     "precision": (),
-    "fitting": ("epoch", "hypergradient", "memory", "parallel", "search", "spaces.layout", "spaces.networks"),
+    "fitting": ("epoch", "hypergradient", "memory", "parallel", "search"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,

@@ -232,7 +232,6 @@ def test_two_processes_are_one_search_and_one_that_is_killed_ends_both(tmp_path)
 
 TOLD = f"""
 import sys
-from functools import partial
 sys.path.append({str(Path(__file__).parent)!r})
 from test_product import toy
 from jaxnas import folder, runner
@@ -242,7 +241,8 @@ decode = prepared._decode
 def told(where, records, rows, first):
     print("decoded", *rows, file=sys.stderr)
     return decode(where, records, rows, first)
-prepared._decode, runner.bind, folder.draw = told, partial(runner.bind, model=toy), lambda *_: []
+prepared._decode, folder.draw = told, lambda *_: []
+runner.supernet = lambda space, mixing, layout: toy(space, mixing)
 main()
 """  # a search with the toy network, which tells the rows that it decodes
 
