@@ -55,4 +55,4 @@ def test_a_run_is_compiled_again_to_fit_and_its_numbers_are_the_same(tmp_path, m
     monkeypatch.setattr(fitting, "room", lambda *_: next(limits))
     found = faults.search(tmp_path / "found")
     assert len(programs) == 6
-    jax.tree.map(np.testing.assert_array_equal, found.state, alone.state)
+    jax.tree.map(np.testing.assert_array_equal, found.state.bilevel, alone.state.bilevel)
