@@ -29,6 +29,7 @@ from jaxnas.spaces.layout import Layout, fanned
 from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.ops import SepConv
 from jaxnas.spaces.pointwise import pointwise_convolution
+from jaxnas.spaces.space import dag
 from jaxnas.strategies.algorithms import darts
 from jaxnas.wanted import wanted, weights_wanted
 
@@ -169,9 +170,9 @@ def _batches(space, images=4):
 def test_a_first_order_step_is_that_of_whole_gradients(layout, tiny_space, x64):
     """The scanned moves leave gradients out; two passes one by one, which read them all, end at the same state.
 
-    With a user's nested candidate beside those of the space.
+    With a user's nested candidate beside those of the space, in cells of two nodes.
     """
-    space = tiny_space.replace(ops=(*tiny_space.ops, ("nested", Nested)))
+    space = tiny_space.replace(ops=(*tiny_space.ops, ("nested", Nested)), edges=dag(2, 2), outputs=(2, 3))
     row = darts(10, hypergradient=first_order())
     search = _search(space, row, layout=layout)
     whole = _search(space, darts(10, hypergradient=first_order()._replace(reads_v=True)), layout=layout)
