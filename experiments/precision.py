@@ -38,7 +38,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from experiments.exactness import agreement
 from jaxnas import augmentation, data, spaces
 from jaxnas.cli import keep_compiled_programs
-from jaxnas.epoch import QUICK
+from jaxnas.compiler import quick
 from jaxnas.folder import write
 from jaxnas.hypergradient import INNER, OUTER, Batches, finite_difference, first_order, one_pass, through, unrolled
 from jaxnas.planning import named
@@ -144,7 +144,7 @@ def compiled(kind: str, strategy, space, augment, ahead) -> Numbers:
 
     bits = SHORT.get(kind)
     short = (lambda function: with_short_products(function, bits)) if bits else (lambda function: function)
-    options = {**QUICK, "xla_allow_excess_precision": kind != NO_EXCESS}
+    options = {**quick(), "xla_allow_excess_precision": kind != NO_EXCESS}
     build = lambda function: jax.jit(short(function), compiler_options=options)
     return Numbers(build(run), build(term(unrolled(ahead))), build(term(finite_difference(ahead))))
 
@@ -157,7 +157,7 @@ def recipe(full: data.Dataset, make_space, kinds: Sequence[str], batch: int, ste
     strategy = darts(steps, hypergradient=first_order(), alpha_rate=3e-3)
     ahead = through(heavy_ball(0.025, momentum=0.9, decay=3e-4), part=lambda state: state[1])
     search = bind(strategy, space, augment=augment)
-    state, step = (jax.jit(one, compiler_options=QUICK) for one in (search.init, search.step))
+    state, step = (jax.jit(one, compiler_options=quick()) for one in (search.init, search.step))
     state = state(jax.random.key(seed))
     look = {kind: compiled(kind, strategy, space, augment, ahead) for kind in ("float32", *kinds)}
     orders = [np.random.default_rng(seed + i).permutation(len(half.label)) for i, half in enumerate(parts[:2])]

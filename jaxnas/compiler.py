@@ -18,6 +18,7 @@ import jax
 
 CPU: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
 GPU: dict[str, Any] = {"xla_gpu_enable_triton_gemm": False}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @cache
@@ -27,8 +28,17 @@ def options() -> dict[str, Any]:
     Returns:
       {name: value} of those above that this version of XLA knows; {} on TPUs.
     """
-    chosen = {"cpu": CPU, "gpu": GPU}.get(jax.default_backend(), {})
-    return {name: value for name, value in chosen.items() if _known(name, value)}
+    return _those_known({"cpu": CPU, "gpu": GPU}.get(jax.default_backend(), {}))
+
+
+@cache
+def quick() -> dict[str, Any]:
+    """The same for a program that runs once: on CPU compiled fast, not to fast code."""
+    return _those_known(QUICK)
+
+
+def _those_known(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if _known(name, value)}
 
 
 def _known(name: str, value: Any) -> bool:

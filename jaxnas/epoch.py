@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.agreement import agreed
-from jaxnas.compiler import options
+from jaxnas.compiler import options, quick
 from jaxnas.data import Batch, epoch_rows
 from jaxnas.hypergradient import Batches
 from jaxnas.parallel import Placement, one
@@ -22,8 +22,6 @@ from jaxnas.search import Search, SearchState
 
 State = TypeVar("State")  # of a search, or of a retraining
 PACE = 2.0  # seconds between two looks of the host at a running epoch
-# weights are drawn once: compile that fast, not to fast code
-QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 class Diverged(ArithmeticError):
@@ -84,8 +82,7 @@ def compile_epoch(
 def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array], State]:
     """Begins to compile what draws a first state, on a thread of its own; the call that is returned waits for it.
 
-    Weights are hundreds of small draws, each written out, so this takes a third as long as the step: a caller compiles
-    that meanwhile.
+    Weights are hundreds of small draws, so this takes seconds: a caller compiles the step meanwhile.
 
     Args:
       init: key -> state.
@@ -96,7 +93,7 @@ def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array]
     """
     lowered = jax.jit(init).lower(key)  # not on the thread: Python is busy here, XLA is there
     pool = ThreadPoolExecutor(1)
-    program = pool.submit(lowered.compile, QUICK)
+    program = pool.submit(lowered.compile, quick())
     pool.shutdown(wait=False)
     return lambda key: program.result()(key)
 

@@ -11,17 +11,18 @@ before them. So a group of edges needs two norms of many channels, not eight.
 ready side by side in channels, and goes on.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import compress, groupby
-from operator import not_
+from collections.abc import Callable, Hashable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
+from jax.core import ShapedArray
+from jax.extend.core import JaxprEqn, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxnas.spaces.bilinear import beside_channels, channels_apart, is_beside, stands_beside
+from jaxnas.spaces.turns import in_turns
 
 Norm = Callable[[Array, Array], Array]  # (images [B, H, W, C], scale [n]) -> images
 
@@ -73,81 +74,25 @@ def in_lockstep(function: Callable) -> Callable:
       function: of pytrees of arrays.
     """
 
-    def call(*args):
+    def beside(*args):
         with beside_channels():
-            jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(*args)
-        return jax.tree.unflatten(jax.tree.structure(shape), _evaluated(jaxpr, jax.tree.leaves(args)))
+            return function(*args)
 
-    return call
-
-
-def _evaluated(closed: ClosedJaxpr, args: Sequence[Array]) -> list[Array]:
-    """The values of a jaxpr: turn by turn what needs no norm, then the norms that are ready."""
-    jaxpr = closed.jaxpr
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *args), strict=True))
-    read = lambda atom: atom.val if isinstance(atom, Literal) else known[atom]
-    waiting = list(jaxpr.eqns)
-    while waiting:
-        now, waiting = _parted(waiting, set(known))
-        known.update(_run(jaxpr, now, [*_inputs(waiting), *jaxpr.outvars], known))
-        norms, waiting = _norms_ready(waiting, known)
-        for eqns in _alike(norms):
-            outs = _together(_NORMS[eqns[0].primitive], [[*map(read, eqn.invars)] for eqn in eqns])
-            known.update(zip((eqn.outvars[0] for eqn in eqns), outs, strict=True))
-    return [*map(read, jaxpr.outvars)]
+    return in_turns(beside, _kind, _together)
 
 
-def _parted(eqns: Sequence, known: set) -> tuple[list, list]:
-    """Those that can be computed without a norm, and the rest, both in order."""
-    now, rest = [], []
-    for eqn in eqns:
-        if eqn.primitive not in _NORMS and _ready(eqn, known):
-            now.append(eqn)
-            known |= set(eqn.outvars)
-        else:
-            rest.append(eqn)
-    return now, rest
-
-
-def _ready(eqn, known) -> bool:
-    return all(isinstance(atom, Literal) or atom in known for atom in eqn.invars)
-
-
-def _norms_ready(eqns: Sequence, known) -> tuple[list, list]:
-    ready = [_ready(eqn, known) for eqn in eqns]
-    return [*compress(eqns, ready)], [*compress(eqns, map(not_, ready))]
-
-
-def _inputs(eqns: Sequence) -> list:
-    """What these read."""
-    return [atom for eqn in eqns for atom in eqn.invars]
-
-
-def _run(jaxpr: Jaxpr, eqns: Sequence, wanted: Sequence, known: dict) -> dict:
-    """What is wanted of the values that some equations of a jaxpr give."""
-    given = {var for eqn in eqns for var in eqn.outvars}
-    outs = [*dict.fromkeys(atom for atom in wanted if not isinstance(atom, Literal) and atom in given)]
-    ins = [*dict.fromkeys(a for a in _inputs(eqns) if not isinstance(a, Literal) and a not in given)]
-    effects = {effect for eqn in eqns for effect in eqn.effects}
-    part = jaxpr.replace(constvars=(), invars=ins, outvars=outs, eqns=eqns, effects=effects)
-    return dict(zip(outs, jaxpr_as_fun(ClosedJaxpr(part, ()))(*(known[var] for var in ins)), strict=True))
-
-
-def _alike(norms: Sequence) -> list[list]:
+def _kind(eqn: JaxprEqn) -> Hashable:
     """Norms of one kind, of images of one size and type, whose scales are each for as many channels."""
-
-    def key(eqn):
-        x, scale = (a.aval for a in eqn.invars)
-        kind = kinds.index(eqn.primitive)
-        return kind, x.shape[:-1], str(x.dtype), str(scale.dtype), x.shape[-1] // scale.shape[-1]
-
-    kinds = list(_NORMS)
-    return [list(group) for _, group in groupby(sorted(norms, key=key), key)]
+    if eqn.primitive not in _NORMS:
+        return None
+    x, scale = (cast(ShapedArray, a.aval) for a in eqn.invars)
+    return eqn.primitive, x.shape[:-1], x.dtype, scale.dtype, x.shape[-1] // scale.shape[-1]
 
 
-def _together(norm: Norm, args: Sequence[Sequence[Array]]) -> Sequence[Array]:
-    if len(args) == 1:
-        return [norm(*args[0])]
-    images, scales = (jnp.concatenate(arrays, -1) for arrays in zip(*args, strict=True))
+def _together(eqns: Sequence[JaxprEqn], reads: Sequence[Sequence[Array]]) -> Sequence[Array]:
+    norm = _NORMS[eqns[0].primitive]
+    if len(eqns) == 1:
+        return [norm(*reads[0])]
+    images, scales = (jnp.concatenate(arrays, -1) for arrays in zip(*reads, strict=True))
     y = norm(images, scales)
-    return lax.split(y, [x.shape[-1] for x, _ in args], axis=y.ndim - 1)
+    return lax.split(y, [x.shape[-1] for x, _ in reads], axis=y.ndim - 1)

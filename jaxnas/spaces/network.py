@@ -23,6 +23,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces import ops
+from jaxnas.spaces.drawn import drawn_together
 from jaxnas.spaces.genotype import Choice, Genotype
 from jaxnas.spaces.networks import check_images, fixed_block, init_inputs, pad_channels
 from jaxnas.spaces.plan import Cells, Part, Place, Size, plan
@@ -111,7 +112,7 @@ def network(genotype: Genotype, space: Space, *, auxiliary: bool = False) -> Net
         return forward(_evaluation, variables, images, None)[0]
 
     choices = max(len(genotype.edges(cell)) for cell in space.cells)
-    return Network(init, train, apply, (len(space.skeleton), choices))
+    return Network(drawn_together(init), train, apply, (len(space.skeleton), choices))
 
 
 def drop_paths(key: Array, network: Network, batch: int, rate: Array | float) -> Array:

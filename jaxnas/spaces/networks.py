@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces.drawn import drawn_together
 from jaxnas.spaces.edges import edge_run
 from jaxnas.spaces.layout import Layout, default
 from jaxnas.spaces.plan import Cells, EdgeRun, Place, plan
@@ -92,7 +93,7 @@ def supernet(space: Space, mixing: Mixing | None = None, layout: Layout | None =
         _, seen = forward(weights, images, gates, key, step, lambda out: out)
         return [out for outs in seen for out in outs]
 
-    return Model(init, apply, states, layout)
+    return Model(drawn_together(init), apply, states, layout)
 
 
 def init_module(module, key: Array, *shapes: tuple[int, ...]):
