@@ -3,6 +3,7 @@
 Where in the river: above the spring. Knows zip files and numpy's format; never a pickle, and no path of an archive.
 """
 
+import errno
 import math
 import zipfile
 from collections.abc import Iterable
@@ -41,8 +42,8 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray
     except MemoryError:
         raise
     except Exception as error:  # the format of zip files, its codecs and numpy have a dozen of their own
-        if isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno):
-            raise
+        if isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
+            raise  # EINVAL is what zipfile meets where a directory names a place in front of the file
         raise ValueError(str(error) or type(error).__name__) from error
 
 

@@ -181,6 +181,17 @@ def test_a_directory_that_lies_about_sizes(tmp_path):
         load("own.npz", tmp_path)
 
 
+def test_a_directory_in_front_of_the_file(tmp_path):
+    """It names places from its own beginning, which here would be before that of the file."""
+    path = packed(tmp_path / "own.npz", image=npy(), label=LABEL)
+    content = bytearray(path.read_bytes())
+    offset = int.from_bytes(content[-6:-2], "little")
+    content[-6:-2] = (offset + 1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError):
+        load("own.npz", tmp_path)
+
+
 def test_names_that_lead_elsewhere_are_left_alone(tmp_path):
     packed(tmp_path / "own.npz", **{"../../harm": npy(), "/harm": npy(), "image": npy(), "label": LABEL})
     assert load("own.npz", tmp_path).classes == 10

@@ -32,10 +32,16 @@ SMALL = {"edges": dag(inputs=2, nodes=2), "outputs": (2, 3)}
 
 
 def _space(*names, channels=2, image=(8, 8, 3), known=SEARCHED):
-    """The DARTS space with two cells of two nodes and these candidates; pairs are a user's own."""
+    """The DARTS space with a reduction cell of two nodes and these candidates; pairs are a user's own."""
     known = dict(known)
     candidates = tuple((name, known[name]) if isinstance(name, str) else name for name in names)
-    return two_cells(darts(channels, 3, 4, image=image)).replace(ops=candidates, **SMALL)
+    one = {"cells": ("reduce",), "skeleton": (Layer("reduce", 2 * channels, 2),)}
+    return darts(channels, 3, 4, image=image).replace(ops=candidates, **SMALL, **one)
+
+
+def _both(space):
+    """The same with a normal cell too."""
+    return two_cells(space.replace(cells=("normal", "reduce")))
 
 
 class Plain(nn.Module):
@@ -104,16 +110,24 @@ CASES = {  # (space, mixing, kind of gates)
     "dropped skip": (CONVOLUTIONS, mixing.dropped_skip(half), "soft"),
     "dropped path": (CONVOLUTIONS, mixing.dropped_path(half), "soft"),
     "dropped path of partial channels": (WIDE, mixing.dropped_path(half, partly(mixing.opened())), "some zero"),
-    "some dead": (_masked(FEW, [("normal", 0, 3), ("normal", 4, 2), ("reduce", 1, 1)]), mixing.weighted_sum(), "soft"),
-    "dead everywhere": (_masked(FEW, [("normal", ALL, 3), ("reduce", ALL, 0)]), mixing.weighted_sum(), "soft"),
-    "two on each edge": (_two_of(FEW), mixing.weighted_sum(), "soft"),
-    "two on each edge, one of them": (_two_of(FEW), mixing.sampled(), "one-hot"),
-    "equal cells in a row": (
-        FEW.replace(skeleton=(Layer("normal", 2), *FEW.skeleton, Layer("reduce", 4))),
+    "some dead": (_masked(FEW, [("reduce", 0, 3), ("reduce", 4, 2), ("reduce", 1, 1)]), mixing.weighted_sum(), "soft"),
+    "dead everywhere": (
+        _masked(_both(FEW), [("normal", ALL, 3), ("reduce", ALL, 0)]),
         mixing.weighted_sum(),
         "soft",
     ),
-    "one input": (nas_bench_201(2, 2, 3, image=(8, 8, 3)), mixing.weighted_sum(), "soft"),
+    "two on each edge": (_two_of(FEW), mixing.weighted_sum(), "soft"),
+    "two on each edge, one of them": (_two_of(FEW), mixing.sampled(), "one-hot"),
+    "equal cells in a row": (
+        _both(FEW).replace(skeleton=(Layer("normal", 2), Layer("normal", 2), *FEW.skeleton, Layer("reduce", 4))),
+        mixing.weighted_sum(),
+        "soft",
+    ),
+    "one input": (
+        nas_bench_201(2, 1, 3, image=(8, 8, 3)).replace(skeleton=(Layer("cell", 2), Layer("cell", 2))),
+        mixing.weighted_sum(),
+        "soft",
+    ),
     "biases and pools without norms": (NASNET, mixing.weighted_sum(), "soft"),
     "a fixed reduction": (fixed_reduction(NASNET), mixing.weighted_sum(), "soft"),
     "affine norms": (
@@ -124,7 +138,7 @@ CASES = {  # (space, mixing, kind of gates)
     "dense convolutions": (_space("skip_connect", "conv_3x1_1x3", known=FINAL), mixing.weighted_sum(), "soft"),
     "a user's own": (_space("skip_connect", ("own", Plain), ("biased", Biased)), mixing.weighted_sum(), "soft"),
     "a user's own, dead on an edge": (
-        _masked(_space("skip_connect", ("own", Plain)), [("normal", 1, 1), ("reduce", 2, 1)]),
+        _masked(_space("skip_connect", ("own", Plain)), [("reduce", 1, 1), ("reduce", 2, 1)]),
         mixing.weighted_sum(),
         "soft",
     ),
