@@ -1,8 +1,8 @@
 """Every slot goes into every other: the product of relaxations, mixings, hypergradients and spaces.
 
-The network is a toy of two dozen numbers behind the same interface as the supernet. Every pair of a relaxation and a
-mixing is traced; a third of them, which has every value of every slot, is compiled and run. The
-slow set compiles every pair and traces every combination. Rows of the table are traced on the supernet.
+The network is a toy of two dozen numbers behind the same interface as the supernet. A third of the pairs of a
+relaxation and a mixing, which has every value of every slot, is compiled and run; the others are traced. The slow set
+compiles every pair and traces every combination. Rows of the table are traced on the supernet.
 """
 
 from collections import Counter
@@ -156,6 +156,7 @@ def test_all_combinations_keep_the_form_of_the_state_alone_and_over_seeds(relaxa
 
 slots = partial(pytest.mark.parametrize, ("relaxation", "mixing", "hypergradient", "space"))
 RUN = [pair for pair in PAIRS if (list(RELAXATIONS).index(pair[0]) + list(MIXINGS).index(pair[1])) % 3 == 1]
+TRACED = [pair for pair in PAIRS if pair not in RUN]
 
 
 def test_what_is_run_has_every_value_of_every_slot():
@@ -164,8 +165,8 @@ def test_what_is_run_has_every_value_of_every_slot():
         assert set(counts) == set(values)
 
 
-@slots(PAIRS, ids=map("-".join, PAIRS))
-def test_every_pair_is_traced(relaxation, mixing, hypergradient, space, key):
+@slots(TRACED, ids=map("-".join, TRACED))
+def test_every_other_pair_is_traced(relaxation, mixing, hypergradient, space, key):
     search, found = searching(relaxation, mixing, hypergradient, space)
     state = jax.eval_shape(search.init, key)
     same_form(state, jax.eval_shape(search.step, state, batches_of(found))[0])

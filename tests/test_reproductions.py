@@ -35,6 +35,7 @@ FILES = {module.__name__.rpartition(".")[2]: module for module in table.reproduc
 RUNS = [name for module in FILES.values() for name in table.variants(module)]
 FIRST = {next(iter(table.variants(module))) for module in FILES.values()}
 LIKE_OTHERS = {"cifar_100 darts", "darts_es darts", "fashion_mnist darts", "p_darts_imagenet", "r_darts_l2 darts"}
+LIKE_OTHERS |= {"pc_gdas_p_darts"}  # run, smaller, by test_composition
 NAMES = [pytest.param(name, marks=() if name in FIRST - LIKE_OTHERS else pytest.mark.slow) for name in RUNS]
 
 
