@@ -3,6 +3,7 @@
 Files start in the order of `FIRST`, and the CPU seconds of the tests are told and, where CI says how many, limited.
 """
 
+import gc
 import os
 import resource
 import subprocess
@@ -29,6 +30,8 @@ import pytest
 
 hypothesis.settings.register_profile("no clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("no clock")  # tests do not fail because a machine is busy
+gc.freeze()  # tracing makes millions of small objects, which the collector would look at again and again
+gc.set_threshold(50_000, 20, 100)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 CACHE = os.environ.get("JAXNAS_TEST_CACHE", str(Path(tempfile.gettempdir()) / "jaxnas-test-cache"))
