@@ -8,11 +8,11 @@ Uses JAX alone, so that it can be added to a report as it is. The file is a GpuT
 
     triton_tiling_propagation.cc:627] Check failed: subdim_size_accumulator == dim_size (256 vs. 32)
 
-and the process ends (openxla/xla#47381 reports the same check of another program). Expected: the fusion is refused, and the program compiles. All of these are needed for it: a
-strided slice that merges with channels in front of a product; zeros behind its result in each group of channels; a
-second product of the same images joined to it; something elementwise; and one group taken out again. With
-`xla_gpu_enable_triton_gemm=false`, or with `lax.optimization_barrier` around the operands of both products (add a
-second argument, "barrier"), it compiles.
+and the process ends (openxla/xla#47381 reports the same check of another program). Expected: the fusion is refused, and
+the program compiles. All of these are needed for it: a strided slice that merges with channels in front of a product;
+zeros behind its result in each group of channels; a second product of the same images joined to it; something
+elementwise; and one group taken out again. With `xla_gpu_enable_triton_gemm=false`, or with `lax.optimization_barrier`
+around the operands of both products (add a second argument, "barrier"), it compiles.
 """
 
 import sys
