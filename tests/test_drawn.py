@@ -56,6 +56,19 @@ def test_numbers_are_those_of_each_key_alone_and_loops_are_fewer(key):
     assert loops(together, key) < 0.6 * loops(init, key)
 
 
+def test_functions_of_one_text_keep_their_own_constants(key):
+    """Arrays that they close over are not in the text of what is traced."""
+
+    def shifted(by):
+        return jax.jit(lambda key: jax.random.uniform(key, (3,)) + by)
+
+    arrays = [np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]), jnp.array([1.0, 2.0, 3.0]), jnp.array([4.0, 5, 6])]
+    both = lambda key: [
+        shifted(by.astype(np.float32))(k) for by, k in zip(arrays, jax.random.split(key, 4), strict=True)
+    ]
+    close(jax.jit(drawn_together(both))(key), both(key))
+
+
 def test_under_vmap(key):
     keys = jax.random.split(key, 3)
     found, alone = jax.jit(jax.vmap(drawn_together(init)))(keys), [init(k) for k in keys]

@@ -32,10 +32,13 @@ def drawn_together(init: Callable) -> Callable:
 
 
 def _kind(eqn: JaxprEqn) -> Hashable:
-    """A draw, or a call of a function that does nothing but one (`jax.random.uniform`), by its text and its shapes."""
+    """A draw, or a call of one traced function that holds one (`jax.random.uniform`), and its shapes.
+
+    JAX traces a function once for each shape; another one of the same text may have other constants in it.
+    """
     if len(eqn.outvars) != 1 or not _draws(eqn):
         return None
-    inside = str(eqn.params.get("jaxpr", sorted(eqn.params.items())))
+    inside = id(eqn.params["jaxpr"]) if "jaxpr" in eqn.params else str(sorted(eqn.params.items()))
     return eqn.primitive, inside, *(str(atom.aval) for atom in eqn.invars)
 
 

@@ -18,6 +18,8 @@ Together = Callable[[Sequence[JaxprEqn], Sequence[Sequence[Any]]], Sequence[Any]
 def in_turns(function: Callable, kind: Kind, together: Together) -> Callable:
     """The function, in turns: all that waits for no marked equation, then the marked equations that are ready.
 
+    What no result needs is not run.
+
     Args:
       function: of pytrees of arrays.
       kind: what equations have alike that are run together; None for those that are not marked.
