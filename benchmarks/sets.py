@@ -62,7 +62,7 @@ def _seeds() -> list[Program]:
 
 def _batches() -> list[Program]:
     rows = (FIRST, SECOND, "gdas", "pc-darts")
-    return [Program(name, batch=batch) for name in rows for batch in BATCHES]
+    return [Program(name, depth=3, batch=batch) for name in rows for batch in BATCHES]
 
 
 def _devices() -> list[Program]:
@@ -71,10 +71,10 @@ def _devices() -> list[Program]:
 
 
 def _retraining() -> list[Program]:
-    """DARTS_V2 as papers train it, and at other batches."""
+    """DARTS_V2 as papers train it, and with eight cells at other batches."""
     cifar = Program(genotype="DARTS_V2", recipe="cifar", channels=36, depth=20, batch=96)
     large = Program(genotype="DARTS_V2", recipe="imagenet", channels=48, depth=14, batch=128, side=224)
-    return [cifar, *(cifar._replace(batch=batch) for batch in BATCHES), large]
+    return [cifar, *(cifar._replace(depth=8, batch=batch) for batch in BATCHES), large]
 
 
 SETS: Mapping[str, Callable[[], list[Program]]] = {"small": small, "budget": budget, "matrix": matrix}

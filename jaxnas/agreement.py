@@ -58,6 +58,15 @@ def agreed(number: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
+def everywhere(here: bool) -> bool:
+    """Whether something holds in all processes.
+
+    Args:
+      here: whether it holds in this one.
+    """
+    return int(summed(np.array([not here], np.int64))[0]) == 0
+
+
 def summed(counts: np.ndarray) -> np.ndarray:
     """The sum over all processes of integers that each has counted, exactly.
 

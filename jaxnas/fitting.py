@@ -8,61 +8,72 @@ from functools import partial
 
 import jax
 
+from jaxnas.agreement import everywhere
 from jaxnas.epoch import Program, compile_epoch
 from jaxnas.hypergradient import Batches
 from jaxnas.memory import Need, Room, need, room, size, told
-from jaxnas.parallel import Placement
+from jaxnas.parallel import Placement, wait
 from jaxnas.search import Search
+from jaxnas.spaces.layout import Layout
 
 
 def compile_to_fit(
-    searches: Sequence[Search],
+    layouts: Sequence[Layout],
+    bound: Callable[[Layout], Search],
     data: Batches,
     batch: int,
     placement: Placement,
     sizes: tuple[int, int],
     say: Callable[[str], None],
-) -> Program:
-    """An epoch of one search after another, compiled until it fits the memory that the device says it has.
+) -> tuple[Layout, Program]:
+    """An epoch of a search, compiled in one layout after another until it fits the memory that the devices have.
+
+    Where several processes share the search, all take the same layout: the first that fits in each of them.
 
     Args:
-      searches: one search, laid out in several ways, from what keeps most to what keeps least (`layout.choices`).
+      layouts: from what keeps most to what keeps least (`layout.choices`).
+      bound: layout -> the search.
       data, batch, placement, sizes: as for `compile_epoch`.
       say: called with one sentence where a layout does not fit.
 
     Returns:
-      The first program that fits; the last one if none does.
+      The first layout whose program fits, and that program; the last ones if none does.
     """
-    compiled = lambda search: compile_epoch(search, data, batch, placement, sizes)
-    return first_that_fits(searches, compiled, partial(_needed, data=data, placement=placement), _here(placement), say)
+    compiled = lambda layout: compile_epoch(bound(layout), data, batch, placement, sizes)
+    return first_that_fits(layouts, compiled, partial(_needed, data=data, placement=placement), _here(placement), say)
 
 
 def first_that_fits(
-    searches: Sequence[Search],
-    compiled: Callable[[Search], Program],
+    layouts: Sequence[Layout],
+    compiled: Callable[[Layout], Program],
     needed: Callable[[Program], Need],
     room: Room,
     say: Callable[[str], None],
-) -> Program:
-    """The first program that fits; the last one if none does, the first where the device does not tell its limit.
+) -> tuple[Layout, Program]:
+    """The first layout whose program fits; the last if none does, the first where the device does not tell its limit.
 
     Args:
-      searches: from what keeps most to what keeps least.
-      compiled: search -> program.
+      layouts: from what keeps most to what keeps least.
+      compiled: layout -> program.
       needed: program -> bytes.
       room: memory of the device.
       say: called with one sentence where a layout does not fit.
     """
-    for left in range(len(searches), 0, -1):
-        program = compiled(searches[-left])
-        need = needed(program)
-        if room.limit is None or need.total <= room.limit or left == 1:
+    for left in range(len(layouts), 0, -1):
+        program = compiled(layout := layouts[-left])
+        if left == 1:
             break
+        need = needed(program)
+        fits = room.limit is None or need.total <= room.limit
+        wait(f"layout {left} is compiled")
+        if everywhere(fits):
+            break
+        has = "another process has less" if fits else f"the device has {size(room.limit or 0)}"
         say(
-            f"the supernet as it is laid out needs {size(need.total)}, the device has {size(room.limit)}: it is "
-            "compiled again, to keep fewer activations and compute them anew in the backward pass."
+            f"the supernet as it is laid out needs {size(need.total)}, {has}: it is compiled again, to keep fewer "
+            "activations and compute them anew in the backward pass."
         )
-    return program
+    return layout, program
 
 
 def what_it_needs(program: Program, data: Batches, batch: int, placement: Placement) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxnas import folder, reports
+from jaxnas.evaluation.stopping import Rule, warnings
 from jaxnas.folder import Record
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.space import CellGates, Space
@@ -26,6 +27,19 @@ def measures(means: Mapping[str, Mapping[str, float]], scores: CellGates, genoty
     flat = {f"{player}_{name}": value for player, found in means.items() for name, value in found.items()}
     entropy = sum(float(mean_entropy(gates)) for gates in scores.values()) / len(scores)
     return {**flat, "alpha_entropy": entropy, "skips": genotype.count("skip_connect")}
+
+
+def judge(stop: Rule, mine: list[Record], last: bool) -> bool:
+    """Whether the stage ends here; what the rule said, and warnings not given before, go into the newest record."""
+    verdict = None if last else stop(mine)
+    if verdict:
+        mine[-1]["stopped"] = verdict._asdict()
+    said = {kind for record in mine for kind in record.get("warnings", ())}
+    new = {kind: text for kind, text in warnings(mine).items() if kind not in said}
+    if new and not verdict:
+        mine[-1]["warnings"] = new
+    mine[-1]["stage_ended"] = last or verdict is not None
+    return mine[-1]["stage_ended"]
 
 
 def describe(space: Space) -> dict[str, Any]:

@@ -20,21 +20,22 @@ from jaxnas.agreement import check_copies
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, on_device, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
-from jaxnas.evaluation.stopping import Rule, Verdict, never, warnings
+from jaxnas.evaluation.stopping import Rule, Verdict, never
 from jaxnas.fitting import compile_to_fit, what_it_needs
 from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
 from jaxnas.precision import FLOAT32, Precision
-from jaxnas.record import describe, environment, measures, record_answer
+from jaxnas.record import describe, environment, judge, measures, record_answer
 from jaxnas.recovery import opened, scores_after, unfinished
 from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
 from jaxnas.spaces.genotype import Genotype, from_json, to_json
-from jaxnas.spaces.layout import Layout, choices
-from jaxnas.spaces.networks import Model, supernet
+from jaxnas.spaces.layout import Layout, choices, described
+from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
+from jaxnas.strategies.strategy import Strategy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +69,14 @@ class _Job(NamedTuple):
     show: progress.Shown
     kept: int
     key: Array
-    models: Sequence[Callable[..., Model]]  # the supernet, from the layout that keeps most to that which keeps least
+    layouts: Sequence[Layout]  # of the supernet, from that which keeps most to that which keeps least
 
 
 class _Compiled(NamedTuple):
     """What runs during a stage."""
 
+    search: Search  # in the layout that fits
+    layout: Layout
     program: Program | None  # none where the stage is over
     measure: Callable[[SearchState, Batches, Array], Mapping[str, Array]] | None
     measured: tuple[str, ...]  # names
@@ -157,10 +160,10 @@ def run(
     config |= {"measured_every": watch.every} if watch else {}
     placement = placement or parallel.one()
     placement.check_batch(batch)
-    models = [partial(supernet, layout=one) for one in ([layout] if layout else choices())]
+    layouts = [layout] if layout else choices()
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
         images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
-        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, models)
+        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, layouts)
         return _searched(job, stages, space, finish, config, records, began)
 
 
@@ -175,17 +178,17 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
         if mine and mine[-1]["stage_ended"] and index < last:  # over before we resumed: only its scores count
             scores = scores_after(out, folder.answer(mine)["epoch"])
             continue
-        search = bind(stage.strategy, space, model=job.models[0], augment=job.augment)
-        compiled, start = _prepare(job, search, index, mine, len(records), seconds)
-        state = _run_stage(job, search, compiled, start, stage, index, records, seconds)
+        compiled, start = _prepare(job, stage.strategy, space, index, mine, len(records), seconds)
+        state = _run_stage(job, compiled, start, stage, index, records, seconds)
         scores = scores_after(out, folder.answer(records)["epoch"])  # from disk, as a resumed run will find them
     genotype = from_json(json.dumps(folder.answer(records)["genotype"]))
     if "stopped" not in records[-1]:
-        genotype = _finished(job, search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
+        genotype = _finished(job, compiled.search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
     seconds["total"] = before + time.perf_counter() - began
     if parallel.leads():
         with folder.explained(out):
-            told = {"config": config, "seconds": seconds, **environment(len(job.placement.devices), job.placement.name)}
+            here = environment(len(job.placement.devices), job.placement.name)
+            told = {"config": config, "seconds": seconds, **here, "layout": described(compiled.layout)}
             pictures = record_answer(out, space, records, genotype, told, compiled.program)
         interruption.forget(out)
         progress.show_end(console, out, genotype, seconds, pictures)
@@ -194,17 +197,20 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
     return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)
 
 
-def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: int, seconds):
+def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list[Record], epochs: int, seconds):
     """The compiled epoch and measure, and where to start: a state drawn, as it was saved, or inside an epoch."""
     with progress.waiting(job.console, "compiling the search step (once; the next start finds it in the cache)"):
+        laid_out = lambda one, axis=None: _bound(job, strategy, space, one, axis)
+        search = laid_out(job.layouts[0])
         began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)
         if mine and mine[-1]["stage_ended"]:
-            return _Compiled(None, None, ()), checkpoint.restore(job.out / "checkpoints", epochs, like)
+            over = _Compiled(search, job.layouts[0], None, None, ())
+            return over, checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        bound = partial(bind, search.strategy, search.space, augment=job.augment, axis_name=job.placement.axis_name)
-        searches, say = [bound(model=model) for model in job.models], partial(progress.warn, job.console)
-        program = compile_to_fit(searches, job.data, job.batch, job.placement, sizes, say)
+        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(progress.warn, job.console)
+        layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
+        search = laid_out(layout)
         watched = job.watch and compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
         start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and draw:
@@ -213,18 +219,23 @@ def _prepare(job: _Job, search: Search, index: int, mine: list[Record], epochs: 
             start = checkpoint.restore(job.out / "checkpoints", epochs, like)
         seconds["compile"] += time.perf_counter() - began
     progress.show_memory(job.console, *what_it_needs(program, job.data, job.batch, job.placement))
-    return _Compiled(program, *(watched or (None, ()))), start
+    return _Compiled(search, layout, program, *(watched or (None, ()))), start
+
+
+def _bound(job: _Job, strategy: Strategy, space: Space, layout: Layout, axis: str | None) -> Search:
+    return bind(strategy, space, model=partial(supernet, layout=layout), augment=job.augment, axis_name=axis)
 
 
 def _on_one_device(job: _Job) -> Batches:  # for what runs outside the step
     return job.data if len(job.placement.devices) == 1 else on_device(job.split.train, job.split.valid)
 
 
-def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int, records: list[Record], seconds):
+def _run_stage(job, compiled: _Compiled, start, stage: Stage, index: int, records: list[Record], seconds):
     """Runs what is left of a stage, from a state or a part of an epoch; `records` and `seconds` grow."""
     mine = [record for record in records if record["stage"] == index]
     part = start if isinstance(start, Part) else None
-    done, ended, program, state = len(mine), False, compiled.program, part.state if part else start
+    done, ended, state = len(mine), False, part.state if part else start
+    search, program = compiled.search, compiled.program
     if program is None:
         return state
     spread, single = job.placement.spread, job.placement.single
@@ -262,7 +273,7 @@ def _run_stage(job, search, compiled: _Compiled, start, stage: Stage, index: int
                 found = jax.device_get(compiled.measure(here, _on_one_device(job), key_epoch))
                 record["measured"] = {name: float(value) for name, value in found.items()}
             mine.append(record)
-            ended = _judge(job, mine, done == stage.epochs)
+            ended = judge(job.stop, mine, done == stage.epochs)
             if parallel.leads():
                 folder.append(job.out, record, scores)
             save(epoch, here)
@@ -285,16 +296,3 @@ def _finished(job: _Job, search: Search, state: SearchState, finish: Finish, key
         genotype = finish(search, state, data, key, job.batch, tell)
     seconds["run"] += time.perf_counter() - began
     return genotype
-
-
-def _judge(job: _Job, mine: list[Record], last: bool) -> bool:
-    """Whether the stage ends here; what the rule said, and warnings not given before, go into the newest record."""
-    verdict = None if last else job.stop(mine)
-    if verdict:
-        mine[-1]["stopped"] = verdict._asdict()
-    said = {kind for record in mine for kind in record.get("warnings", ())}
-    new = {kind: text for kind, text in warnings(mine).items() if kind not in said}
-    if new and not verdict:
-        mine[-1]["warnings"] = new
-    mine[-1]["stage_ended"] = last or verdict is not None
-    return mine[-1]["stage_ended"]

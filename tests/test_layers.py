@@ -210,10 +210,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "progress": ("spaces.genotype",),
     "logs": ("runner",),
     "live": ("progress", "spaces.space"),
-    "record": ("folder", "reports", "spaces.genotype", "spaces.space", "strategies.penalty"),
+    "record": ("evaluation.stopping", "folder", "reports", "spaces.genotype", "spaces.space", "strategies.penalty"),
     "refusals": ("data", "precision", "spaces.space", "stages", "strategies.strategy"),
     "precision": (),
-    "fitting": ("epoch", "hypergradient", "memory", "parallel", "search"),
+    "fitting": ("agreement", "epoch", "hypergradient", "memory", "parallel", "search", "spaces.layout"),
     "names": ANYTHING,
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,

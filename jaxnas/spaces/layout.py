@@ -45,7 +45,7 @@ def recomputed(unroll: int = 1) -> Visit:
     Args:
       unroll: edges written out in the body of the loop; as many as a cell has gives no loop at all.
     """
-    return _in_arrays(partial(_recomputed, unroll))
+    return _in_arrays("recomputed", partial(_recomputed, unroll))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -85,7 +85,7 @@ def scanned(unroll: int = 1, remat: Callable[[Edge], Edge] = jax.checkpoint) -> 
         `partial(jax.checkpoint, policy=...)` (other parts of it kept), or `kept` (everything kept).
     """
 
-    return _in_arrays(partial(_scanned, unroll, remat))
+    return _in_arrays("scanned", partial(_scanned, unroll, remat))
 
 
 def _scanned(unroll: int, remat, edge: Edge, fixed, rows, source, target, inputs: Array | None, states: Array) -> Array:
@@ -97,8 +97,8 @@ def _scanned(unroll: int, remat, edge: Edge, fixed, rows, source, target, inputs
     return lax.scan(body, states, (fixed, rows, source, target), unroll=unroll)[0]
 
 
-def _in_arrays(loop: Loop) -> Visit:
-    """A loop over states in arrays, as a visit."""
+def _in_arrays(name: str, loop: Loop) -> Visit:
+    """A loop over states in arrays, as a visit of that name."""
 
     def visit(edges: Edges, fixed, rows, source, target, complete: States, nodes: States) -> States:
         edge = edges(slice(None))
@@ -109,6 +109,7 @@ def _in_arrays(loop: Loop) -> Visit:
             return tuple(loop(edge, fixed, rows, source, target, None, jnp.concatenate([read, states]))[first:])
         return tuple(loop(edge, fixed, rows, source, target - first, read, states))
 
+    visit.__name__ = name
     return visit
 
 
@@ -129,7 +130,7 @@ def fanned(remat: Callable[[Edge], Edge] = jax.checkpoint) -> Visit:
             states = states.at[node].add(jax.vmap(remat(edge))(fix, row, x).sum(0))
         return states
 
-    return _in_arrays(loop)
+    return _in_arrays("fanned", loop)
 
 
 def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
@@ -158,6 +159,7 @@ def side_by_side(remat: Callable[[Edge], Edge] | None = None) -> Visit:
                 states[t] = new if isinstance(states[t], jax.ShapeDtypeStruct) else states[t] + new
         return tuple(states[len(complete) :])
 
+    visit.__name__ = "side_by_side"
     return visit
 
 
@@ -221,6 +223,16 @@ class Layout(NamedTuple):
     cells: int = 1
     one_pass: bool = True
     remat: Callable[[Callable], Callable] = kept
+
+
+def described(layout: Layout) -> dict[str, Any]:
+    """A layout as plain data, functions by their names, for the record of a run.
+
+    Args:
+      layout: which.
+    """
+    name = lambda function: getattr(function, "__name__", type(function).__name__)
+    return {**layout._asdict(), "edges": name(layout.edges), "remat": name(layout.remat)}
 
 
 def for_accelerators(remat: Callable[[Callable], Callable] = kept) -> Layout:
