@@ -56,6 +56,7 @@ def main(
     only: Annotated[str, typer.Option(help="Of a set: the programs whose name holds this.")] = "",
     show: Annotated[bool, typer.Option(help="Launches by kind, and collectives, of each program.")] = False,
     hlo: Annotated[Path | None, typer.Option(help="Folder that gets the compiled texts.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder of reports; a program found there is not compiled.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="File that gets the results, after each program.")] = None,
 ) -> None:
     """What compilers make of programs, for devices that are not here."""
@@ -70,7 +71,7 @@ def main(
     targets, options = target.split(","), _options(option or [])
     refuse(targets, programs, jobs)
     wanted = [
-        Job(target, program, options, _text(hlo, target, program))
+        Job(target, program, options, _text(hlo, target, program), str(keep.absolute()) if keep else "")
         for target in targets
         for program in programs
         if only in title(program)
@@ -118,7 +119,9 @@ def line(row: Row) -> str:
     what = f"{row.job.target}: {title(row.job.program)}"
     if row.outcome != "compiled":
         return f"{what}: {row.outcome} after {row.seconds:.0f} s: {row.last_line}"
-    return f"{what}: {row.report['launches']:,.0f} launches, {row.seconds:.0f} s"
+    first = row.report["compiled_as"]
+    alike = "" if first == title(row.job.program) else f", the text of {first}"
+    return f"{what}: {row.report['launches']:,.0f} launches, {row.seconds:.0f} s{alike}"
 
 
 def record(row: Row) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     program: Program
     options: Mapping[str, str]  # of the compiler
     text: str = ""  # file that gets the compiled text
+    reports: str = ""  # folder of reports that need not be made again
 
 
 class Row(NamedTuple):
@@ -65,7 +66,7 @@ def compile_apart(job: Job, timeout: float) -> Row:
       job: what to compile.
       timeout: seconds after which the process is ended.
     """
-    asked = {"target": job.target, "program": job.program._asdict(), "options": dict(job.options), "text": job.text}
+    asked = {**job._asdict(), "program": job.program._asdict(), "options": dict(job.options)}
     command = [sys.executable, "-m", "benchmarks.compiled", json.dumps(asked)]
     return apart(job, command, environment(job), timeout)
 

@@ -8,7 +8,7 @@ from jaxnas.names import STAGES, STRATEGIES
 FIRST, SECOND = "darts-first-order", "darts"
 MATRIX_SPACES = ("darts", "s2", "nas_bench_201", "nasnet")
 DEPTHS = {"nas_bench_201": 1, "nasnet": 1}  # layers of a stage; cells elsewhere
-BATCHES = (16, 64, 256)
+BATCHES = (64, 256)  # besides the 16 of the rows
 DIVISIBLE = {"dr-nas": 12}  # channels of rows that mix a sixth of them and then a quarter
 
 
@@ -74,7 +74,7 @@ def _retraining() -> list[Program]:
     """DARTS_V2 as papers train it, and with eight cells at other batches."""
     cifar = Program(genotype="DARTS_V2", recipe="cifar", channels=36, depth=20, batch=96)
     large = Program(genotype="DARTS_V2", recipe="imagenet", channels=48, depth=14, batch=128, side=224)
-    return [cifar, *(cifar._replace(depth=8, batch=batch) for batch in BATCHES), large]
+    return [cifar, *(cifar._replace(depth=8, batch=batch) for batch in (16, *BATCHES)), large]
 
 
 SETS: Mapping[str, Callable[[], list[Program]]] = {"small": small, "budget": budget, "matrix": matrix}
