@@ -8,8 +8,10 @@ what a disk has changed is not taken for a state.
 
 import contextlib
 import errno
+import glob
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,23 +44,35 @@ def save(folder: Path, epoch: int, state: Any, kept: int = KEPT) -> None:
 def saving(folder: Path, kept: int = KEPT) -> Iterator[Callable[[int, Any], None]]:
     """A function like `save` that returns when the state is copied, and writes it meanwhile.
 
-    A state is on disk when the next one is given, or when the block is left; what went wrong is raised there.
+    A state is on disk when the next one is given, or when the block is left; what went wrong is raised there. It is
+    read back then, and older states are deleted only after that.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _manager(folder, kept, writes=True) as manager:
+    with _manager(folder, writes=True) as manager:
+        given: list[int] = []  # not known to be readable yet
+
+        def settle() -> None:
+            manager.wait_until_finished()
+            while given:
+                if why := _fault(folder, epoch := given.pop()):
+                    advice = "choose another folder with --out"
+                    raise OSError(errno.EIO, f"the state of epoch {epoch} in {folder} cannot be read ({why}): {advice}")
+                for old in sorted(manager.all_steps())[:-kept]:
+                    manager.delete(old)
 
         def write(epoch: int, state: Any) -> None:
             sealed = _sealed(state)
-            manager.wait_until_finished()
+            settle()
             needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(sealed))
             if shutil.disk_usage(folder).free < needed:  # told before orbax's threads fail one by one
                 raise OSError(errno.ENOSPC, f"a state needs {needed:,} bytes in {folder}")
             manager.save(epoch, args=ocp.args.StandardSave(sealed))
+            given.append(epoch)
 
         try:
             yield write
         finally:
-            manager.wait_until_finished()
+            settle()
 
 
 def latest(folder: Path) -> int | None:
@@ -143,7 +157,8 @@ def _fault(folder: Path, epoch: int) -> str:
     return ""
 
 
-def _manager(folder: Path, kept: int | None = None, writes: bool = False) -> ocp.CheckpointManager:
+@contextlib.contextmanager
+def _manager(folder: Path, writes: bool = False) -> Iterator[ocp.CheckpointManager]:
     alone: dict[str, Any] = {}
     if jax.process_count() > 1:  # one of them writes, each reads: orbax waits for no other
         me = jax.process_index()
@@ -151,10 +166,26 @@ def _manager(folder: Path, kept: int | None = None, writes: bool = False) -> ocp
             primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
         )
         alone = {"multiprocessing_options": whom, "create": False}
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=kept, enable_async_checkpointing=writes, cleanup_tmp_directories=writes, **alone
-    )
-    return ocp.CheckpointManager(Path(folder).absolute(), options=options)
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=writes, cleanup_tmp_directories=writes, **alone)
+    with _no_pattern(folder.absolute()) as path, ocp.CheckpointManager(path, options=options) as manager:
+        yield manager
+
+
+@contextlib.contextmanager
+def _no_pattern(folder: Path) -> Iterator[Path]:
+    """Another name of a folder whose own name is a pattern: orbax looks for its files by `glob`, and misses them there.
+
+    In `lr=[0.1]` it would find no file of its own, in `a*b` those of `a+b` too.
+    """
+    if not glob.has_magic(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxnas-") as place:
+        if glob.has_magic(place):
+            raise OSError(errno.EINVAL, f"{folder} and {place} (TMPDIR) both hold one of * ? [: choose another folder")
+        name = Path(place) / "states"
+        name.symlink_to(folder, target_is_directory=True)
+        yield name
 
 
 def _sealed(state: Any) -> dict[str, Any]:

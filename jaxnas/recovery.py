@@ -16,21 +16,33 @@ from jaxnas.interruption import Part
 from jaxnas.search import SearchState
 from jaxnas.spaces.space import CellGates, Gates
 
+AHEAD = 2  # a run has written the record of an epoch, and its last state but one perhaps not yet
+
 
 @contextlib.contextmanager
-def opened(out: Path, config: Mapping[str, Any], resume: bool, console: Console) -> Iterator[list[Record]]:
+def opened(
+    out: Path,
+    config: Mapping[str, Any],
+    resume: bool,
+    console: Console,
+    finished: Callable[[Path], int] = folder.finished,
+) -> Iterator[list[Record]]:
     """The records so far of a run whose folder is ours; of several processes the first holds and mends it, all read.
+
+    Args:
+      out, config, resume, console: the run's folder, what was asked for, whether it goes on, where warnings are told.
+      finished: number of epochs that are on record in a folder.
 
     Raises:
       OSError: where another run or process has the folder.
-      ValueError: where the run was started otherwise.
+      ValueError: where the run was started otherwise, or its states are gone.
     """
     leads = parallel.leads()
     if leads:
         with folder.explained(out):
             (folder.check_same if resume else folder.claim)(out, config)
     with folder.held(out) if leads else contextlib.nullcontext():
-        records = recovered(out, console) if resume and leads else []
+        records = recovered(out, console, finished(out)) if resume and leads else []
         parallel.wait("the folder is ours")
         yield folder.read_records(out) if resume and not leads else records
 
@@ -48,15 +60,31 @@ def scores_after(out: Path, epoch: int) -> CellGates:
     return {cell: Gates(table, table[:, 0] * 0 + 1) for cell, table in tables.items()}
 
 
-def recovered(out: Path, console: Console) -> list[Record]:
-    """The records of the epochs up to the newest that has its record, its scores and an intact state.
+def recovered(out: Path, console: Console, finished: int) -> list[Record]:
+    """The records of the epochs up to the newest that is on record and has an intact state.
+
+    Args:
+      out, console: the run's folder, and where it is told what is damaged or missing.
+      finished: epochs that are on record.
 
     Raises:
-      ValueError: where an older state is needed than those that are kept.
+      ValueError: where an older state is needed than those that are kept, or none is left of a run that had some.
     """
-    epoch, bad = checkpoint.newest(out / "checkpoints", folder.finished(out))
+    states = out / "checkpoints"
+    had_some = (out / "result.json").exists() or not states.exists() or finished > AHEAD
+    if finished and had_some and not checkpoint.latest(states):
+        raise ValueError(
+            f"{finished} finished epochs are on record in {out}, and no state is left in {states}: copy the states "
+            "back, or start the run anew in another folder with --out. Nothing was changed."
+        )
+    epoch, bad = checkpoint.newest(states, finished)
     for number, why in bad.items():
         progress.warn(console, f"the state of epoch {number} is damaged ({why}): going on {_after(epoch)}.")
+    if not bad and finished > max(epoch, 1):
+        told = f"{finished} epochs are on record, and the newest state is of epoch {epoch}"
+        progress.warn(
+            console, f"{told if epoch else 'the run ended before its first state'}: going on {_after(epoch)}."
+        )
     with folder.explained(out):
         return folder.rewind(out, epoch)
 

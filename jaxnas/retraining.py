@@ -27,6 +27,7 @@ from jaxnas.folder import Record
 from jaxnas.parallel import Placement, one
 from jaxnas.precision import FLOAT32, Precision
 from jaxnas.record import environment, peak_memory
+from jaxnas.recovery import opened
 from jaxnas.runner import Observe
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
@@ -115,48 +116,50 @@ def fit(
     net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
     stats = augmentation.statistics(parts.train)
     config = _config(genotype, space, recipe, parts, stats, settings or {}) | {"precision": precision._asdict()}
-    with folder.explained(out):
-        (folder.check_same if resume else folder.claim)(out, config)
-        records = folder.rewind(out, checkpoint.latest(out / "checkpoints") or 0) if resume else []
-        folder.write(out / "genotype.json", to_json(genotype) + "\n")
-    seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
-    before, plain = seconds["run"], precision.cast(augmentation.plain(stats))
-    told_of = "compiling the training step (once; the next start finds it in the cache)"
-    with progress.waiting(console, told_of), precision.in_force():  # for all that is traced and lowered
-        started = time.perf_counter()
-        every = -(-len(parts.train.label) // recipe.batch)
-        training = bind(
-            net, recipe, every, augment=precision.cast(augment(recipe, stats)), axis_name=placement.axis_name
+    logged = lambda out: len(folder.read_records(out))
+    with opened(out, config, resume, console, logged) as records:
+        with folder.explained(out):
+            folder.write(out / "genotype.json", to_json(genotype) + "\n")
+        seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
+        before, plain = seconds["run"], precision.cast(augmentation.plain(stats))
+        told_of = "compiling the training step (once; the next start finds it in the cache)"
+        with progress.waiting(console, told_of), precision.in_force():  # for all that is traced and lowered
+            started = time.perf_counter()
+            every = -(-len(parts.train.label) // recipe.batch)
+            training = bind(
+                net, recipe, every, augment=precision.cast(augment(recipe, stats)), axis_name=placement.axis_name
+            )
+            start = _start(training, out, records, key)
+            images = placement.images(Batch(*parts.train))
+            program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))
+            measure = lambda part: compile_test(
+                net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1]))
+            )
+            test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
+            state = placement.spread(start())
+            seconds["compile"] = time.perf_counter() - started
+        job = _Job(
+            out, console, recipe, training, program, valid, images, kept, observe, placement, jax.random.fold_in(key, 1)
         )
-        start = _start(training, out, records, key)
-        images = placement.images(Batch(*parts.train))
-        program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))
-        measure = lambda part: compile_test(net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1])))
-        test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
-        state = placement.spread(start())
-        seconds["compile"] = time.perf_counter() - started
-    job = _Job(
-        out, console, recipe, training, program, valid, images, kept, observe, placement, jax.random.fold_in(key, 1)
-    )
-    state = _train(job, state, records, seconds)
-    scores = test(state.variables)
-    seconds["total"] = before + time.perf_counter() - began
-    cost = total(genotype_cost(genotype, space))
-    result = {"kind": "evaluation", **environment(len(placement.devices), placement.name)}
-    result |= {"config": config, "search": search, "test": scores}
-    result |= {"valid": _valid(records[-1]), "train": records[-1]}
-    result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
-    result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
-    with folder.explained(out):
-        np.savez(out / "weights.part.npz", allow_pickle=False, **flatten(state.variables))
-        os.replace(out / "weights.part.npz", out / WEIGHTS)
-        drawing.save(drawing.draw_cells(genotype), out / "cells.png")
-        drawing.save(drawing.draw_curves(records), out / "curves.png")
-        if not (out / "result.json").exists():  # a run that was over keeps its own
-            folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
-        reports.leave(out, space)
-    progress.show_trained(console, out, scores, len(parts.test.label), seconds)
-    return Trained(variables=state.variables, test=scores, records=records, folder=out)
+        state = _train(job, state, records, seconds)
+        scores = test(state.variables)
+        seconds["total"] = before + time.perf_counter() - began
+        cost = total(genotype_cost(genotype, space))
+        result = {"kind": "evaluation", **environment(len(placement.devices), placement.name)}
+        result |= {"config": config, "search": search, "test": scores}
+        result |= {"valid": _valid(records[-1]), "train": records[-1]}
+        result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
+        result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
+        with folder.explained(out):
+            np.savez(out / "weights.part.npz", allow_pickle=False, **flatten(state.variables))
+            os.replace(out / "weights.part.npz", out / WEIGHTS)
+            drawing.save(drawing.draw_cells(genotype), out / "cells.png")
+            drawing.save(drawing.draw_curves(records), out / "curves.png")
+            if not (out / "result.json").exists():  # a run that was over keeps its own
+                folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
+            reports.leave(out, space)
+        progress.show_trained(console, out, scores, len(parts.test.label), seconds)
+        return Trained(variables=state.variables, test=scores, records=records, folder=out)
 
 
 def _config(genotype: Genotype, space: Space, recipe: Recipe, parts: Split, stats, settings: Mapping[str, Any]):
