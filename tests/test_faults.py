@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -242,6 +243,70 @@ def test_records_that_are_lost_take_their_states_with_them(whole, tmp_path):
     (run / "scores.npz").write_bytes((run / "scores.npz").read_bytes()[:100])
     with pytest.raises(ValueError, match=r"scores\.npz is damaged .*start the run anew"):
         faults.search(run, kept=LAST, resume=True)
+
+
+@pytest.mark.parametrize("last", [1, 4, 6])
+def test_a_run_whose_states_are_gone_is_refused_and_not_touched(whole, last, tmp_path, monkeypatch):
+    """Its last epoch is one of the first, one of the others, or that of a finished run."""
+    run = tmp_path / "run"
+    if last == 6:
+        faults.search(run)
+    else:
+        left_at(5 if last == 1 else 23, run, monkeypatch, f"after epoch {last}")
+    shutil.move(run / "checkpoints", tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(
+        ValueError, match=rf"{last} finished epochs .*no state is left in .*start the run anew in another"
+    ):
+        faults.search(run, resume=True)
+    if last == 4:  # emptied, not removed
+        (run / "checkpoints").mkdir()
+        with pytest.raises(ValueError, match="no state is left"):
+            faults.search(run, resume=True)
+        (run / "checkpoints").rmdir()
+    assert before == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    shutil.move(tmp_path / "elsewhere", run / "checkpoints")
+    faults.search(run, resume=True)
+    same(run, whole)
+
+
+def test_states_older_than_the_records_are_told(whole, tmp_path, monkeypatch):
+    left_at(29, tmp_path / "run", monkeypatch, "after epoch 5")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "5")
+    said = said_on_resuming(tmp_path / "run")
+    assert "5 epochs are on record, and the newest state is of epoch 4: going on after epoch 4." in said
+    same(tmp_path / "run", whole)
+
+
+PATTERNS = ("runs[1]", "lr=[0.1,0.2]", "[!x]", "a*b", "what?")
+PLAIN = ("a{b}", "sp ace", "ü", "new\nline", "$HOME", "per%20cent", "a#b", "a:b", "-dash", "mk[red]", "x[/b]")
+
+
+@pytest.mark.parametrize("name", [*PATTERNS, *PLAIN])
+@pytest.mark.parametrize("below", [(), ("deeper",)], ids=("last", "parent"))
+def test_states_below_a_folder_of_any_name_are_read_back(name, below, tmp_path):
+    place = tmp_path.joinpath(name, *below)
+    (tmp_path / "a+b" / "1" / "ocdbt.process_0").mkdir(parents=True)  # what `a*b` stands for, as a pattern
+    for number in (1, 2, 3):
+        checkpoint.save(place, number, {"w": np.float32([number])})
+    assert checkpoint.newest(place, 3) == (3, {})
+    assert checkpoint.restore(place, 3, {"w": np.zeros(1, np.float32)}) == {"w": np.float32([3])}
+    assert sorted(path.name for path in place.iterdir()) == ["2", "3"]
+
+
+def test_a_run_below_a_pattern_is_left_and_resumed(whole, tmp_path, monkeypatch):
+    left_at(9, tmp_path / "lr=[0.1]" / "run", monkeypatch, "in epoch 2")
+    faults.search(tmp_path / "lr=[0.1]" / "run", resume=True)
+    same(tmp_path / "lr=[0.1]" / "run", whole)
+
+
+def test_a_state_that_cannot_be_read_back_ends_the_run_and_no_older_one_goes(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"w": np.arange(5)}, kept=1)
+    monkeypatch.setattr(checkpoint, "_fault", lambda folder, epoch: "nothing is there")
+    with pytest.raises(OSError, match=r"state of epoch 2 .*cannot be read \(nothing is there\): choose another folder"):
+        checkpoint.save(tmp_path, 2, {"w": np.arange(5)}, kept=1)
+    monkeypatch.undo()
+    assert checkpoint.newest(tmp_path, 1)[0] == 1
 
 
 def test_what_is_saved_stays_what_it_was(tmp_path):

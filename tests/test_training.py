@@ -227,6 +227,12 @@ def test_a_killed_retraining_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
     before = (tmp_path / "run" / "result.json").read_text()
     assert fit(out=tmp_path / "run", resume=True).test == trained.test  # over: nothing is trained, nothing rewritten
     assert (tmp_path / "run" / "result.json").read_text() == before
+    shutil.move(tmp_path / "run" / "checkpoints", tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="no state is left"):
+        fit(out=tmp_path / "run", resume=True)
+    shutil.move(tmp_path / "elsewhere", tmp_path / "run" / "checkpoints")
+    with folder.held(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process is writing"):
+        fit(out=tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="seed was 0, now 1"):
         fit(
             out=tmp_path / "run",
