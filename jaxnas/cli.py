@@ -15,7 +15,6 @@ from typing import Annotated
 import jax
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel
 from jaxnas.epoch import Diverged
@@ -23,9 +22,9 @@ from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, placed, plan
 from jaxnas.precision import LowPrecision
-from jaxnas.progress import warn
 from jaxnas.refusals import doubt
 from jaxnas.runner import run
+from jaxnas.terminal import say, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -134,7 +133,7 @@ def search(
         layout=layout,
     )
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
-    console.print(f"{planned.told}; {cli_show.device(placement.devices)}.", soft_wrap=True)
+    say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
     if text := doubt(planned.precision, [stage.strategy for stage in planned.stages]):
         warn(console, text)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
@@ -147,7 +146,7 @@ def search(
     except KeyboardInterrupt as error:
         told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
         told = f"{str(error) or 'stopped'}; {lost if distributed else told}"
-        console.print(f"\n{escape(told)}", highlight=False, soft_wrap=True)
+        say(console, f"\n{told}")
         parallel.leave(128 + getattr(error, "signal", 2))
     if as_json and parallel.leads():
         cli_show.tell_result(out)
@@ -189,5 +188,5 @@ def main() -> None:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
-        Console(stderr=True).print(f"[bold red]jaxnas:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+        say(Console(stderr=True), ("jaxnas:", "bold red"), f" {text}")
         parallel.leave(1)

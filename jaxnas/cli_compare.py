@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
 
 from jaxnas import ablation, cli_help, folder
 from jaxnas.evaluation import outcomes, report
@@ -23,6 +22,7 @@ from jaxnas.evaluation.rules import WITHOUT
 from jaxnas.planning import Plan, carry_out, plan
 from jaxnas.runner import run
 from jaxnas.stages import Stage
+from jaxnas.terminal import say
 
 Judge = Callable[[Path], Path]  # folder of a search -> folder of what its genotype is worth: trained, or looked up
 WHOLE = "whole"
@@ -46,8 +46,8 @@ def compare(
     else:
         _show(found)
     if out:
-        told = f"written: [bold]{escape(str(out))}[/bold]: {', '.join(path.name for path in leave(found, out))}"
-        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        names = ", ".join(path.name for path in leave(found, out))
+        say(Console(stderr=True), "written: ", (str(out), "bold"), f": {names}")
 
 
 def leave(found: Comparison, out: Path) -> list[Path]:
@@ -113,13 +113,11 @@ def ablate(
     try:
         folders = run_ablation([planned(one) for one in range(seed, seed + seeds)], out, resume=resume, console=console)
     except KeyboardInterrupt as error:
-        console.print(f"\nstopped; nothing is lost: repeat the command with --out {out} --resume to go on.")
+        say(console, f"\nstopped; nothing is lost: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(128 + getattr(error, "signal", 2)) from None
     found = compared([outcomes.read(one) for one in folders])
     _show(found)
-    console.print(
-        f"written in {out}: {', '.join(path.name for path in leave(found, out))}", markup=False, soft_wrap=True
-    )
+    say(console, f"written in {out}: {', '.join(path.name for path in leave(found, out))}")
 
 
 def run_ablation(
@@ -138,7 +136,7 @@ def run_ablation(
     for one in plans:
         variants = _variants(one)
         for number, (name, stages) in enumerate(variants.items(), 1):
-            console.print(f"{number}/{len(variants)}: {_title(one, name, stages)}, seed {one.seed}", markup=False)
+            say(console, f"{number}/{len(variants)}: {_title(one, name, stages)}, seed {one.seed}")
             folders += _run_variant(one, name, stages, out, judge, resume, console)
     return folders
 

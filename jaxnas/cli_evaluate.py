@@ -28,6 +28,7 @@ from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.spaces.genotype import from_json
 from jaxnas.spaces.network import Network, network
+from jaxnas.terminal import say
 
 _WHAT = "A search's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 _RECIPE = f"How to train: {', '.join(RECIPES)}; small is for a CPU, the others are the papers'."
@@ -91,12 +92,12 @@ def evaluate(
     label = label or (what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
     console = Console(quiet=quiet, stderr=as_json)
-    console.print(
+    say(
+        console,
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
         f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
         f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
         f"{len(placement.devices)} x {placement.devices[0].device_kind}{in_words(numbers)}.",
-        soft_wrap=True,
     )
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
     try:
@@ -117,7 +118,7 @@ def evaluate(
                 console=console,
             )
     except KeyboardInterrupt:
-        console.print(f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
+        say(console, f"\nstopped; finished epochs are kept: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(130) from None
     if as_json:
         tell_result(out)
@@ -147,7 +148,7 @@ def export(
         folder.write(out / "metadata.json", json.dumps(_metadata(config, result), indent=2) + "\n")
         folder.write(out / "README.md", exporting.README.format(height=image[0], width=image[1], channels=image[2]))
     names = ", ".join(sorted(path.name for path in out.iterdir()))
-    Console().print(f"written in [bold]{out}[/bold]: {names}", highlight=False, soft_wrap=True)
+    say(Console(), "written in ", (str(out), "bold"), f": {names}")
 
 
 def _source(what: str) -> str | None:

@@ -11,10 +11,8 @@ from typing import Annotated, Any
 import jax
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from jaxnas import catalogue, drawing, folder, reports, table
+from jaxnas import catalogue, drawing, folder, reports, table, terminal
 from jaxnas.cli_help import a_genotype, a_kind, a_space
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.names import SPACES
@@ -22,6 +20,7 @@ from jaxnas.planning import genotype_of, named
 from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.space import Space
+from jaxnas.terminal import say
 
 WHAT = "A run's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 SPACE = f"What may be built: {', '.join(SPACES)}."
@@ -40,7 +39,7 @@ def draw(
         out.parent.mkdir(parents=True, exist_ok=True)
         genotype = genotype_of(what)
         drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
-    Console().print(f"drawn in [bold]{escape(str(out))}[/bold]")
+    say(Console(), "drawn in ", (str(out), "bold"))
 
 
 def info(
@@ -75,7 +74,7 @@ def info(
     else:
         console = Console()
         versions = environment()["versions"].items()
-        console.print(f"{device()}; " + ", ".join(f"{name} {version}" for name, version in versions))
+        say(console, f"{device()}; " + ", ".join(f"{name} {version}" for name, version in versions))
         _show_cost(console, title, built, costs)
 
 
@@ -93,10 +92,9 @@ def list_names(
     console = Console()
     for one, rows in found.items():
         columns = catalogue.SHOWN[one]
-        shown = Table(*columns, title=one, title_justify="left")
-        shown.columns[0].no_wrap = True
+        shown = terminal.table(*columns, title=one, unbroken=columns[:1])
         for row in rows:
-            shown.add_row(*(escape(_cell(row[name])) for name in columns))
+            terminal.add(shown, *(_cell(row[name]) for name in columns))
         console.print(shown)
 
 
@@ -107,7 +105,7 @@ def report(
     """Write a run as one HTML page that needs nothing else: cells, alpha over time, curves, settings, environment."""
     with folder.explained((out or run).parent):
         found = reports.leave(run, _searched(run), out)
-    Console().print(f"written: [bold]{escape(str(found))}[/bold]", soft_wrap=True)
+    say(Console(), "written: ", (str(found), "bold"))
 
 
 def methods(
@@ -118,9 +116,9 @@ def methods(
         typer.echo(table.markdown(), nl=False)
         return
     found = table.rows()
-    shown = Table("method", *found[0].slots, show_lines=True)
+    shown = terminal.table("method", *found[0].slots, lines=True)
     for one in found:
-        shown.add_row(one.name, *one.slots.values())
+        terminal.add(shown, one.name, *one.slots.values())
     Console().print(shown)
 
 
@@ -147,12 +145,10 @@ def _plain(title: str, space: Space, costs: Mapping[str, Cost]) -> dict[str, Any
 
 
 def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, Cost]) -> None:
-    shown = Table("part", "parameters", "multiply-adds", title=title, title_justify="left")
+    shown = terminal.table("part", "parameters", "multiply-adds", title=title)
     for name, cost in {**costs, "all": total(costs)}.items():
-        shown.add_row(name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end_section=name == "head")
-    console.print(
-        f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations", highlight=False
-    )
+        terminal.add(shown, name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end=name == "head")
+    say(console, f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations")
     console.print(shown)
 
 

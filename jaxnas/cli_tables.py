@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table as Shown
 
-from jaxnas import drawing, folder
+from jaxnas import drawing, folder, terminal
 from jaxnas.cli_help import a_genotype, a_tabular_method
 from jaxnas.drawing_tables import draw_over_time
 from jaxnas.evaluation import benchmark
@@ -23,6 +22,7 @@ from jaxnas.names import TABULAR
 from jaxnas.planning import genotype_of, named
 from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype, to_json, to_nas_bench_201
+from jaxnas.terminal import say
 
 _WHAT = "A run's folder, a genotype file, or its text."
 _TABLE = "The .npz file with the table; docs/nas_bench_201.md says how to make one."
@@ -52,7 +52,7 @@ def lookup(
             folder.claim(out, result["config"])
             folder.write(out / "genotype.json", to_json(genotype) + "\n")
             folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
-        Console(stderr=True).print(f"written: {out / 'result.json'}", markup=False, soft_wrap=True)
+        say(Console(stderr=True), f"written: {out / 'result.json'}")
 
 
 def tabular(
@@ -91,7 +91,7 @@ def tabular(
             answers = {name: history.answers.tolist() for name, history in histories.items()}
             result = {"kind": "tabular", **environment(), "config": config, "summary": rows, "answers": answers}
             folder.write(out / "tabular.json", json.dumps(result, indent=2) + "\n")
-        console.print(f"written: {out}: tabular.json, tabular.png", markup=False, soft_wrap=True)
+        say(console, f"written: {out}: tabular.json, tabular.png")
 
 
 def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: str | None) -> dict[str, Any]:
@@ -141,24 +141,20 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 def _show_entries(console: Console, table: Table, genotype: Genotype, entries: dict[str, Entry]) -> None:
     one = next(iter(entries.values()))
-    console.print(
-        f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}",
-        markup=False,
-        soft_wrap=True,
-    )
-    shown = Shown("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
-    shown.columns[0].no_wrap = shown.columns[4].no_wrap = True
+    say(console, f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}")
+    heads = ("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
+    shown = terminal.table(*heads, unbroken=("data set", "single seeds"))
     for name, entry in entries.items():
         for place, (part, epochs) in enumerate(sorted(entry.accuracy, key=lambda key: (key[1], key[0]))):
             seeds = " ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
             spent = f"{entry.train_seconds[epochs]:,.0f}" if epochs in entry.train_seconds else ""
             accuracy, rank = f"{100 * entry.accuracy[part, epochs]:.2f}", f"{entry.rank[part, epochs]:,}"
-            shown.add_row(name if not place else "", part, str(epochs), accuracy, seeds, rank, spent)
+            terminal.add(shown, name if not place else "", part, str(epochs), accuracy, seeds, rank, spent)
         shown.add_section()
     console.print(shown)
     size = [f"{one.parameters:,} parameters"] if one.parameters else []
     size += [f"{one.multiply_adds:,} multiply-adds"] if one.multiply_adds else []
-    console.print(*size, sep=", ", highlight=False)
+    say(console, ", ".join(size))
 
 
 def _summary(table: Table, history: History | np.ndarray) -> dict[str, Any]:
@@ -182,12 +178,12 @@ def _best(table: Table, dataset: str) -> np.ndarray:
 
 
 def _show_summaries(console: Console, title: str, datasets, rows: dict[str, dict[str, Any]]) -> None:
-    shown = Shown(
-        "method", "evaluations", *(f"{name}\nvalid, test %" for name in datasets), title=title, show_lines=True
+    shown = terminal.table(
+        "method", "evaluations", *(f"{name}\nvalid, test %" for name in datasets), title=title, lines=True
     )
     for name, row in rows.items():
         cells = ["\n".join(_pair(v) for k, v in row.items() if k.startswith(f"{d}_")) for d in datasets]
-        shown.add_row(name, f"{row['evaluations']:.1f}" if "evaluations" in row else "", *cells)
+        terminal.add(shown, name, f"{row['evaluations']:.1f}" if "evaluations" in row else "", *cells)
     console.print(shown)
 
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from jaxnas import progress
+from jaxnas import progress, terminal
 from jaxnas.progress import Show
 from jaxnas.spaces.space import Space
 
@@ -70,9 +70,10 @@ def numbers(record: Mapping[str, Any]) -> Table:
     """
     found = {name: format(record[name], form) for name, form in NUMBERS.items() if name in record}
     found |= {name: format(value, ".3g") for name, value in record.get("measured", {}).items()}
-    table = Table("epoch", *(name.replace("_", " ") for name in found), box=None)
-    table.add_row(str(record["epoch"]), *found.values())
-    return table
+    shown = terminal.table("epoch", *(name.replace("_", " ") for name in found))
+    terminal.add(shown, str(record["epoch"]), *found.values())
+    shown.box = None
+    return shown
 
 
 def strongest(scores: Mapping[str, Any], space: Space) -> Columns:
@@ -84,10 +85,11 @@ def strongest(scores: Mapping[str, Any], space: Space) -> Columns:
     """
     tables = []
     for cell, found in scores.items():
-        table = Table("edge", "operation", "score", "", title=cell, title_justify="left", box=None)
+        table = terminal.table("edge", "operation", "score", "", title=cell)
+        table.box = None
         for (source, target), row in zip(space.edges, np.asarray(found, float), strict=True):
             best = int(row.argmax())
             bar = "█" * round(BAR * min(float(row[best]), 1.0))
-            table.add_row(f"{source} → {target}", space.op_names[best], f"{row[best]:.2f}", bar)
+            terminal.add(table, f"{source} → {target}", space.op_names[best], f"{row[best]:.2f}", bar)
         tables.append(table)
     return Columns(tables, padding=(0, 4))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TimeElapsedColumn
 from rich.text import Text
 
 from jaxnas.spaces.genotype import Genotype
+from jaxnas.terminal import field, say, warn
 
 _COLUMNS = "epoch   train loss   acc   valid loss   acc   entropy  skips   images/s   time left"
 
@@ -41,10 +41,10 @@ class _Left(ProgressColumn):
 def waiting(console: Console, what: str) -> Iterator[None]:
     """A spinner with a clock (a line of text where the output is no terminal)."""
     if not console.is_terminal:
-        console.print(what)
+        say(console, what)
         yield
         return
-    with Progress(TextColumn("[bold]{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+    with Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, transient=True) as bar:
         bar.add_task(what, total=None)
         yield
 
@@ -52,7 +52,7 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar moved by tell(done, of how many), there from the first call; a line for each tenth outside a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(12), TextColumn("{task.completed}/{task.total}"), _Left())
+    columns = (field("{task.description}"), BarColumn(12), field("{task.completed}/{task.total}"), _Left())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: list[TaskID] = []
 
@@ -60,7 +60,7 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
             tasks.extend([] if tasks else [bar.add_task(what, total=total)])
             bar.update(tasks[0], completed=done)
             if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
-                console.print(f"{what}: {done}/{total}", highlight=False, soft_wrap=True)
+                say(console, f"{what}: {done}/{total}")
 
         yield tell
 
@@ -68,10 +68,8 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 @contextlib.contextmanager
 def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = ()) -> Iterator[Show]:
     """A progress bar over all steps of a stage, and a table that grows above it; with a column for each measure."""
-    columns = (TextColumn("{task.description}"), BarColumn(12), _Left(), TextColumn("{task.fields[told]}"))
-    console.print(
-        _COLUMNS + "".join(f"   {name:>9}" for name in measured), style="bold", highlight=False, soft_wrap=True
-    )
+    columns = (field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}"))
+    say(console, (_COLUMNS + "".join(f"   {name:>9}" for name in measured), "bold"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(
@@ -101,15 +99,15 @@ def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any
         f"   {record['alpha_entropy']:6.4f}  {record['skips']:5d}   {record['images_per_second']:8.0f}"
         f"   {duration(left) if left is not None else '-':>9}"
     ) + "".join(f"   {number(name, '9.3g', 9):>{max(9, len(name))}}" for name in measured)
-    console.print(text, highlight=False, soft_wrap=True)
+    say(console, text)
 
 
 @contextlib.contextmanager
 def shown_training(console: Console, steps: int, epochs: int) -> Iterator[Show]:
     """The same for a network trained from scratch: losses and accuracies, the rate, images a second, time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(12), _Left(), TextColumn("{task.fields[told]}"))
+    columns = (field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}"))
     head = "epoch   train loss   acc   valid loss   acc       rate   images/s   time left"
-    console.print(head, style="bold", highlight=False, soft_wrap=True)
+    say(console, (head, "bold"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps * epochs, told="")
         yield Show(
@@ -122,12 +120,11 @@ def _training_row(console: Console, bar: Progress, task: TaskID, record: Mapping
     bar.update(task, completed=record["epoch"] * steps)
     left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
     number = lambda name, form: format(record[name], form) if name in record else "-"
-    console.print(
+    say(
+        console,
         f"{record['epoch']:5d}   {number('train_loss', '.4f'):>10} {number('train_accuracy', '.1%'):>6}"
         f"   {number('valid_loss', '.4f'):>10} {number('valid_accuracy', '.1%'):>6}   {record['rate']:8.5f}"
         f"   {record['images_per_second']:8.0f}   {duration(left) if left is not None else '-':>9}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -136,22 +133,14 @@ def show_trained(
 ) -> None:
     """The accuracy on the test images, where the time went, and where everything lies."""
     spent = f"{seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s training"
-    console.print(
-        f"\n[bold]{test['accuracy']:.2%}[/bold] of {images:,} test images are right, measured once, after the last "
-        f"epoch.\n{duration(seconds['total'])} in all: {spent}. Everything lies in [bold]{out}[/bold].",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def warn(console: Console, text: str) -> None:
-    """One sentence that should be seen."""
-    console.print(f"[bold yellow]warning:[/bold yellow] {escape(text)}", highlight=False, soft_wrap=True)
+    right = f" of {images:,} test images are right, measured once, after the last epoch.\n"
+    told = (f"\n{test['accuracy']:.2%}", "bold"), right, f"{duration(seconds['total'])} in all: {spent}. "
+    say(console, *told, "Everything lies in ", (str(out), "bold"), ".")
 
 
 def show_memory(console: Console, line: str, warning: str) -> None:
     """What a run needs of the device's memory."""
-    console.print(line, highlight=False, soft_wrap=True)
+    say(console, line)
     if warning:
         warn(console, warning)
 
@@ -163,22 +152,23 @@ def show_signs(console: Console, record: Mapping[str, Any]) -> None:
     if "stopped" in record:
         why, answer = record["stopped"]["why"], record["stopped"]["epoch"]
         told = f"stopped after epoch {record['epoch']}: {why}; the answer is the genotype of epoch {answer}."
-        console.print(told, soft_wrap=True)
+        say(console, told)
 
 
 def show_end(
     console: Console, out: Path, genotype: Genotype, seconds: Mapping[str, float], pictures: list[Path]
 ) -> None:
     """The genotype, where the time went, and where everything lies."""
-    console.print()
+    say(console)
     for cell in genotype.names:
-        console.print(f"[bold]{cell}[/bold]", highlight=False)
+        say(console, (cell, "bold"))
         for choice in genotype.edges(cell):
-            console.print(f"  {choice.source} -> {choice.target}  {choice.op}", highlight=False)
+            say(console, f"  {choice.source} -> {choice.target}  {choice.op}")
     times = (
         f"{duration(seconds['total'])} in all: {seconds['compile']:.0f} s compiling, {seconds['run']:.0f} s searching"
     )
-    console.print(f"\n{times}. Everything lies in [bold]{out}[/bold]; look at {', '.join(p.name for p in pictures)}.")
+    names = ", ".join(picture.name for picture in pictures)
+    say(console, f"\n{times}. Everything lies in ", (str(out), "bold"), f"; look at {names}.")
 
 
 def duration(seconds: float) -> str:

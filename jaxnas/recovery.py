@@ -10,11 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, interruption, parallel, progress
+from jaxnas import checkpoint, folder, interruption, parallel
 from jaxnas.folder import Record
 from jaxnas.interruption import Part
 from jaxnas.search import SearchState
 from jaxnas.spaces.space import CellGates, Gates
+from jaxnas.terminal import warn
 
 AHEAD = 2  # a run has written the record of an epoch, and its last state but one perhaps not yet
 
@@ -79,12 +80,10 @@ def recovered(out: Path, console: Console, finished: int) -> list[Record]:
         )
     epoch, bad = checkpoint.newest(states, finished)
     for number, why in bad.items():
-        progress.warn(console, f"the state of epoch {number} is damaged ({why}): going on {_after(epoch)}.")
+        warn(console, f"the state of epoch {number} is damaged ({why}): going on {_after(epoch)}.")
     if not bad and finished > max(epoch, 1):
         told = f"{finished} epochs are on record, and the newest state is of epoch {epoch}"
-        progress.warn(
-            console, f"{told if epoch else 'the run ended before its first state'}: going on {_after(epoch)}."
-        )
+        warn(console, f"{told if epoch else 'the run ended before its first state'}: going on {_after(epoch)}.")
     with folder.explained(out):
         return folder.rewind(out, epoch)
 
@@ -101,7 +100,7 @@ def unfinished(out: Path, console: Console, epochs: int, steps: int, like: Searc
     try:
         return interruption.recall(out, epochs, steps, like)
     except ValueError as error:
-        progress.warn(console, f"{error}: going on {_after(epochs)}.")
+        warn(console, f"{error}: going on {_after(epochs)}.")
         if parallel.leads():
             interruption.forget(out)
         return None

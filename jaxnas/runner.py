@@ -36,6 +36,7 @@ from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
+from jaxnas.terminal import warn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,7 +209,7 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
             return over, checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(progress.warn, job.console)
+        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(warn, job.console)
         layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
         search = laid_out(layout)
         watched = job.watch and compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
