@@ -3,10 +3,11 @@
 Where in the river: above the spring. Knows zip files and numpy's format; never a pickle, and no path of an archive.
 """
 
+import contextlib
 import errno
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,17 @@ from jaxnas.memory import free_here, size
 
 _DENSEST = 1032  # bytes that one byte of a deflated file can stand for
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def names(path: Path) -> list[str]:
+    """What an archive holds, whatever it is.
+
+    Raises:
+      ValueError: where it is no archive.
+      OSError: where the file cannot be opened.
+    """
+    with _explained(), zipfile.ZipFile(path) as archive:
+        return sorted(info.filename.removesuffix(".npy") for info in archive.infolist())
 
 
 def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -30,15 +42,21 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray
         into the memory that is free; says which.
       OSError: where the file cannot be opened.
     """
+    with _explained(), zipfile.ZipFile(path) as archive:
+        entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = {name: entries[name] for name in (entries if names is None else names) if name in entries}
+        for name, info in wanted.items():
+            with archive.open(info) as stream:
+                _check(name, info, stream)
+        _check_room(sum(info.file_size for info in wanted.values()))
+        return {name: _array(archive, info) for name, info in wanted.items()}
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Whatever the format of zip files, its codecs and numpy raise is a ValueError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = {name: entries[name] for name in (entries if names is None else names) if name in entries}
-            for name, info in wanted.items():
-                with archive.open(info) as stream:
-                    _check(name, info, stream)
-            _check_room(sum(info.file_size for info in wanted.values()))
-            return {name: _array(archive, info) for name, info in wanted.items()}
+        yield
     except MemoryError:
         raise
     except Exception as error:  # the format of zip files, its codecs and numpy have a dozen of their own

@@ -7,7 +7,6 @@ prints nothing.
 """
 
 import dataclasses
-import hashlib
 import importlib.resources
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxnas import archive
-from jaxnas.datasets import prepared
+from jaxnas import fingerprint
+from jaxnas.datasets import arrays, prepared
+from jaxnas.datasets.stored import Stored
 
 
 class Batch(NamedTuple):
@@ -36,7 +36,7 @@ class Dataset:
 
     Raises:
       ValueError: for images that are not uint8 `[N, H, W, C]`, labels that are not integers `[N]` in
-        0..classes-1, an empty part, or parts of different image shapes.
+        0..classes-1, an empty part, fewer than two classes, or parts of different image shapes.
 
     >>> load("digits").train.image.shape
     (1438, 8, 8, 1)
@@ -50,8 +50,8 @@ class Dataset:
     def __post_init__(self) -> None:
         for part in ("train", "test"):
             where = f"{self.name}, {part} part"
-            _check_part(where, *getattr(self, part))
-            _check_labels(where, np.asarray(getattr(self, part).label), self.classes)
+            arrays.check_part(where, *getattr(self, part))
+            arrays.check_labels(where, np.asarray(getattr(self, part).label), self.classes)
         if self.train.image.shape[1:] != self.test.image.shape[1:]:
             raise ValueError(
                 f"{self.name}: training images are {self.train.image.shape[1:]}, test images "
@@ -65,7 +65,7 @@ class Split(NamedTuple):
     train: Batch  # moves the weights
     valid: Batch  # moves alpha
     test: Batch  # moves neither
-    digest: str  # sha256, hexadecimal
+    digest: str  # of rows, labels and pixels, see `fingerprint`
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -78,8 +78,8 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
     Args:
       name: "digits"; or a path that ends in `.npz`, with the arrays `image` (uint8 `[N, H, W, C]`), `label`
-        (integers `[N]`) and optionally `test_image` and `test_label` (pickled objects are refused); or a TFDS
-        name such as "cifar10" or "name/config:version".
+        (integers `[N]`) and optionally `test_image` and `test_label` (pickled objects are refused), and `classes`,
+        their number, where some of them have no image; or a TFDS name such as "cifar10" or "name/config:version".
       data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets; a relative `.npz` path starts
         here too.
 
@@ -113,7 +113,7 @@ def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., A
             return _from_arrays(name, dict(np.load(file, allow_pickle=False)))
     if name.endswith(".npz"):
         path = Path(data_dir or ".") / name
-        return _from_arrays(path.stem, _read_npz(path))
+        return _from_arrays(path.stem, arrays.read_npz(path))
     parts, classes = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))
     return Dataset(name=name, train=train, test=test, classes=classes)
@@ -152,8 +152,7 @@ def split(dataset: Dataset, *, seed: int = 0, valid_fraction: float = 0.5, fract
             f"valid_fraction={valid_fraction} leaves {len(rows[0])} to the weights and {len(rows[1])} to "
             "alpha; both need some: give larger fractions."
         )
-    train, valid = (Batch(*(leaf[r] for leaf in dataset.train)) for r in rows)
-    return Split(train, valid, dataset.test, _digest(dataset, rows))
+    return _split(dataset, rows)
 
 
 def whole(dataset: Dataset, *, seed: int = 0, fraction: float = 1.0) -> Split:
@@ -175,8 +174,7 @@ def whole(dataset: Dataset, *, seed: int = 0, fraction: float = 1.0) -> Split:
     if not (0 < fraction <= 1 and kept):
         raise ValueError(f"fraction={fraction} of {total} training images: give a larger one, at most 1.")
     rows = np.split(np.random.default_rng(seed).permutation(total)[:kept], [kept])
-    train, valid = (Batch(*(leaf[r] for leaf in dataset.train)) for r in rows)
-    return Split(train, valid, dataset.test, _digest(dataset, rows))
+    return _split(dataset, rows)
 
 
 def epoch_rows(key: Array, size: int, batch: int) -> Array:
@@ -221,40 +219,30 @@ def take(images: Batch, rows: Array) -> Batch:
     return Batch(*(jnp.asarray(leaf)[rows] for leaf in images))
 
 
-def _digest(dataset: Dataset, rows: Sequence[np.ndarray]) -> str:
-    """Fingerprint of name, shapes and labels, and of the rows of both parts in their order."""
+def _split(dataset: Dataset, rows: Sequence[np.ndarray]) -> Split:
+    """The parts with their fingerprint; the pixels of images that are still on disk are not in it yet."""
+    train, valid = (Batch(*(leaf[r] for leaf in dataset.train)) for r in rows)
+    parts = (train, valid, dataset.test)
     shapes = [leaf.shape for part in (dataset.train, dataset.test) for leaf in part]
-    seen = hashlib.sha256(f"{dataset.name} {dataset.classes} {shapes} {[len(r) for r in rows]}".encode())
-    for integers in (*rows, dataset.train.label, dataset.test.label):
-        seen.update(np.asarray(integers).astype("<i8").tobytes())
-    return seen.hexdigest()
+    labels = (dataset.train.label, dataset.test.label)
+    digest = fingerprint.of_rows(dataset.name, dataset.classes, shapes, labels, rows)
+    if not any(isinstance(part.image, Stored) for part in parts):
+        pixels = [fingerprint.of_pixels(number, np.asarray(part.image)) for number, part in enumerate(parts)]
+        digest = fingerprint.joined(digest, sum(pixels[1:], pixels[0]))
+    return Split(*parts, digest)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; give the path of an .npz file, or its folder as data_dir.")
-    try:
-        arrays = archive.read(path, ("image", "label", "test_image", "test_label"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); write it by numpy.savez(path, image=..., label=...) from "
-            "plain numeric arrays. Pickled objects are never loaded."
-        ) from error
-    if not {"image", "label"} <= set(arrays) or len(arrays) == 3:
-        raise ValueError(f"{path} has {sorted(arrays)}; it needs image and label, and test_image with test_label.")
-    return arrays
-
-
-def _from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
-    parts = [_part(name, arrays, prefix) for prefix in ("", "test_") if prefix + "image" in arrays]
+def _from_arrays(name: str, found: Mapping[str, np.ndarray]) -> Dataset:
+    parts = [_part(name, found, prefix) for prefix in ("", "test_") if prefix + "image" in found]
+    classes = arrays.count_classes(name, [np.asarray(part.label) for part in parts], found.get("classes"))
     train, test = parts if len(parts) == 2 else _hold_out(name, parts[0])
-    return Dataset(name=name, train=train, test=test, classes=1 + max(int(part.label.max()) for part in parts))
+    return Dataset(name=name, train=train, test=test, classes=classes)
 
 
-def _part(name: str, arrays: Mapping[str, Any], prefix: str) -> Batch:
-    where, image, label = f"{name}, {prefix}image", arrays[prefix + "image"], arrays[prefix + "label"]
-    _check_part(where, image, label)
-    _check_labels(where, label, classes=2**31)
+def _part(name: str, found: Mapping[str, Any], prefix: str) -> Batch:
+    where, image, label = f"{name}, {prefix}image", found[prefix + "image"], found[prefix + "label"]
+    arrays.check_part(where, image, label)
+    arrays.check_labels(where, label, classes=2**31)
     return Batch(image, label.astype(np.int32))
 
 
@@ -265,35 +253,3 @@ def _hold_out(name: str, images: Batch) -> tuple[Batch, Batch]:
         raise ValueError(f"{name}: {size} images and no test part; give at least 5, one fifth is held out.")
     test, train = np.split(np.random.default_rng(0).permutation(size), [size // 5])
     return Batch(*(leaf[train] for leaf in images)), Batch(*(leaf[test] for leaf in images))
-
-
-def _check_part(where: str, image: Any, label: Any) -> None:
-    image_type, label_type = (f"{_dtype(a)} {np.shape(a)}" for a in (image, label))
-    if _dtype(image) != np.uint8:
-        raise ValueError(
-            f"{where}: images are {image_type}, expected uint8 with values 0..255; convert floats in 0..1 by "
-            "(image * 255).round().astype(numpy.uint8)."
-        )
-    if np.ndim(image) != 4:
-        raise ValueError(f"{where}: images are {image_type}, expected [N, H, W, C]; for one channel image[..., None].")
-    if _dtype(label).kind not in "iu" or np.ndim(label) != 1:
-        raise ValueError(f"{where}: labels are {label_type}, expected one integer per image, [N].")
-    if len(image) != len(label):
-        raise ValueError(f"{where}: {len(image)} images but {len(label)} labels; give one label per image.")
-    if 0 in np.shape(image):
-        raise ValueError(f"{where}: images are {image_type}, there is nothing in them; give at least one image.")
-
-
-def _dtype(array: Any) -> np.dtype:
-    """Asked, not computed: images may be on disk."""
-    return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
-
-
-def _check_labels(where: str, label: np.ndarray, classes: int) -> None:
-    outside = np.maximum(label.astype(np.int64) - (classes - 1), -label.astype(np.int64))
-    worst = int(outside.argmax())
-    if outside[worst] > 0:
-        raise ValueError(
-            f"{where}: label {label[worst]} at index {worst} is outside 0..{classes - 1}; number the classes "
-            "from 0, and leave images without a label out."
-        )

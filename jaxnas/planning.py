@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from rich.console import Console
 
-from jaxnas import agreement, augmentation, parallel
+from jaxnas import agreement, augmentation, fingerprint, parallel
 from jaxnas import data as data_sets
-from jaxnas.data import Split
-from jaxnas.datasets.stored import near
+from jaxnas.data import Batch, Split
+from jaxnas.datasets.stored import Stored, near
 from jaxnas.epoch import steps_per_epoch
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
@@ -212,14 +213,24 @@ def genotype_of(what: str) -> Genotype:
 
 
 def _read(parts: Split, placement: parallel.Placement) -> tuple[Split, augmentation.Statistics]:
-    """The rows that this process holds, read once; the statistics are those of all images that train."""
+    """The rows that this process holds, read once; statistics and fingerprint are those of all images."""
     if jax.process_count() == 1:
         return parts, augmentation.statistics(parts.train)
     train, valid = (half._replace(image=near(half.image, placement.rows(len(half.label)))) for half in parts[:2])
     mine = placement.rows(len(train.label))
     counted = augmentation.counts(train._replace(image=train.image[mine]))
+    pixels = _pixels((train, valid, parts.test), placement) if isinstance(train.image, Stored) else None
     parallel.wait("the images are read")
-    return parts._replace(train=train, valid=valid), augmentation.of_counts(agreement.summed(counted))
+    digest = parts.digest if pixels is None else fingerprint.joined(parts.digest, agreement.summed(pixels))
+    return parts._replace(train=train, valid=valid, digest=digest), augmentation.of_counts(agreement.summed(counted))
+
+
+def _pixels(parts: Sequence[Batch], placement: parallel.Placement) -> np.ndarray:
+    """This process's share of the fingerprint: what it holds of both halves, and its share of the test images."""
+    *held, test = (len(part.label) for part in parts)
+    rows = [*map(placement.rows, held), np.arange(jax.process_index(), test, jax.process_count())]
+    each = ((number, np.asarray(part.image[r]), r) for number, (part, r) in enumerate(zip(parts, rows, strict=True)))
+    return np.sum([fingerprint.of_pixels(*one) for one in each], 0)
 
 
 def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):

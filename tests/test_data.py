@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxnas import fingerprint
 from jaxnas.data import Batch, Dataset, epoch_rows, load, split, take
 
 
@@ -164,9 +165,24 @@ def test_split_is_disjoint_and_complete():
 def test_split_is_seeded_and_shuffled():
     digits = load("digits")
     first, again, other = split(digits), split(digits), split(digits, seed=1)
-    assert first.digest == again.digest != other.digest and len(first.digest) == 64
+    assert first.digest == again.digest != other.digest and len(first.digest) == 64 + 1 + 32
     np.testing.assert_array_equal(first.valid.image, again.valid.image)
     assert not np.array_equal(first.train.label, digits.train.label[: len(first.train.label)])
+
+
+def dotted(images, place):
+    """One pixel changed."""
+    changed = images.copy()
+    if place:
+        changed[place] ^= 1
+    return changed
+
+
+def test_pixels_may_be_counted_in_parts():
+    images = dataset().train.image
+    rows = np.array([[0, 3, 4], [1, 2, 5]])
+    parts = [fingerprint.of_pixels(1, images[some], some) for some in rows]
+    np.testing.assert_array_equal(parts[0] + parts[1], fingerprint.of_pixels(1, images[:6]))
 
 
 def test_digest_follows_everything_that_matters():
@@ -180,7 +196,19 @@ def test_digest_follows_everything_that_matters():
         test=test._replace(image=test.image[:, 1:]),
         classes=3,
     )
-    digests = [split(d).digest for d in (own, renamed, relabelled, narrower)]
+    dots = [
+        Dataset(
+            name="own",
+            train=train._replace(image=dotted(train.image, place)),
+            test=test._replace(image=dotted(test.image, other)),
+            classes=3,
+        )
+        for place, other in (((9, 3, 3, 1), None), (None, (1, 0, 0, 0)))
+    ]
+    turned = Dataset(name="own", train=train._replace(image=train.image[::-1]), test=test, classes=3)
+    digests = [split(d).digest for d in (own, renamed, relabelled, narrower, turned, *dots)]
+    assert all(fingerprint.alike(one, one.partition("+")[0]) for one in digests)  # of an older version
+    assert not any(fingerprint.alike(digests[0], other) for other in digests[1:])
     digests += [split(own, valid_fraction=0.3).digest, split(own, fraction=0.5).digest]
     assert len(set(digests)) == len(digests)
 

@@ -108,7 +108,7 @@ def test_an_opened_set_is_the_loaded_one_and_decodes_what_is_asked_for(tmp_path,
     whole = split(load("any"), seed=3, fraction=0.9)
     seen.clear()
     parts = split(opened("any"), seed=3, fraction=0.9)
-    assert parts.digest == whole.digest and not seen
+    assert parts.digest == whole.digest.partition("+")[0] and not seen  # of pixels that nobody has read
     rows = np.array([1, 4, 5])
     half = parts.train._replace(image=near(parts.train.image, rows))
     assert len(seen) == 3
