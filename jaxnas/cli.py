@@ -4,7 +4,6 @@ Where in the river: the outermost shore. Names become values in `names.py`.
 """
 
 import os
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ import jax
 import typer
 from rich.console import Console
 
-from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel
+from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel, places
 from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
@@ -136,7 +135,7 @@ def search(
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
     if text := doubt(planned.precision, [stage.strategy for stage in planned.stages]):
         warn(console, text)
-    out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{strategy}-{Path(dataset).stem}"
+    out = out or places.fresh(strategy, Path(dataset).stem, f"seed{seed}")
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
         with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe, warnings.catch_warnings():
@@ -172,9 +171,10 @@ for name, command in COMMANDS.items():
 def keep_compiled_programs() -> None:
     """Keeps compiled programs in ~/.cache/jaxnas, so that the second start is quick; JAX's own settings win."""
     if not (os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.values.get("jax_compilation_cache_dir")):
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "jaxnas" / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        if not base.startswith("~"):  # a user without a home has no cache
+            jax.config.update("jax_compilation_cache_dir", str(Path(base) / "jaxnas" / "xla"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def main() -> None:

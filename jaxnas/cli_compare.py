@@ -19,6 +19,7 @@ from jaxnas.evaluation.comparison import Comparison
 from jaxnas.evaluation.comparison import compare as compared
 from jaxnas.evaluation.page import page
 from jaxnas.evaluation.rules import WITHOUT
+from jaxnas.options import refuse
 from jaxnas.planning import Plan, carry_out, plan
 from jaxnas.runner import run
 from jaxnas.stages import Stage
@@ -90,6 +91,8 @@ def ablate(
     smoke: Annotated[bool, typer.Option("--smoke", help=_AS)] = False,
 ) -> None:
     """Search with a strategy and with each of its parts turned off, same budget, seeds and images; compare."""
+
+    refuse(seeds=seeds, seed=seed + seeds - 1)
 
     def planned(one: int) -> Plan:
         return plan(

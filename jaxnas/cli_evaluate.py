@@ -5,7 +5,6 @@ Where in the river: the outermost shore, beside `cli`.
 
 import errno
 import json
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import augmentation, folder, logs
+from jaxnas import augmentation, folder, logs, places
 from jaxnas import data as data_sets
 from jaxnas.cli_help import PRECISION, PRODUCTS, SMOKE, TENSORBOARD, a_dataset, a_genotype, a_precision, a_recipe
 from jaxnas.cli_show import RESULT, tell_result
@@ -24,6 +23,7 @@ from jaxnas.evaluation import export as exporting
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.recipes import changed, fitted
 from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
+from jaxnas.options import given_or, refuse
 from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.spaces.genotype import from_json
@@ -68,9 +68,12 @@ def evaluate(
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
     if resume and out is None:
         raise ValueError("--resume continues the run in a folder: name it with --out.")
+    refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, fraction=fraction, dataset=dataset)
+    refuse(valid_fraction=valid_fraction, seed=seed, label=label)
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
     numbers, placement = precision_of(precision, matmul_precision), placed(devices, False, out)
     whole = data_sets.load(dataset, data_dir)
+    dataset = data_sets.spelt(dataset, whole)
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
     plan = fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole)
@@ -89,7 +92,7 @@ def evaluate(
             "choose --recipe nas-bench-201 or small."
         )
     search = searched(Path(what)) if Path(what).is_dir() else None
-    label = label or (what if what in PUBLISHED else (search or {}).get("strategy"))
+    label = given_or(label, what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
     console = Console(quiet=quiet, stderr=as_json)
     say(
@@ -99,7 +102,7 @@ def evaluate(
         f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
         f"{len(placement.devices)} x {placement.devices[0].device_kind}{in_words(numbers)}.",
     )
-    out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-evaluate-{label or 'genotype'}-{Path(dataset).stem}"
+    out = out or places.fresh("evaluate", label or "genotype", Path(dataset).stem, f"seed{seed}")
     try:
         with logs.wanted(tensorboard) as observe:
             fit(

@@ -16,6 +16,7 @@ from jaxnas import catalogue, drawing, folder, reports, table, terminal
 from jaxnas.cli_help import a_genotype, a_kind, a_space
 from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
 from jaxnas.names import SPACES
+from jaxnas.options import given_or, refuse
 from jaxnas.planning import genotype_of, named
 from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype
@@ -58,14 +59,16 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help=JSON)] = False,
 ) -> None:
     """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
-    genotype = genotype_of(what) if what else None
+    refuse(channels=channels, depth=depth, classes=classes, side=side)
+    genotype = None if what is None else genotype_of(what)
     chosen = named(SPACES, genotype.space if genotype else space, "space")
     width, layers = (16, chosen.searched) if genotype is None else chosen.official
     make = chosen.make if genotype is None else chosen.network
-    built = make(channels or width, depth or layers, classes, image=(side, side, 3))
+    width, layers = given_or(channels, width), given_or(depth, layers)
+    built = make(width, layers, classes, image=(side, side, 3))
     costs = supernet_cost(built) if genotype is None else genotype_cost(genotype, built)
     title = f"supernet of {space}" if genotype is None else f"network of this {genotype.space} genotype"
-    title += f": {channels or width} channels, images {side} x {side} x 3, {classes} classes"
+    title += f": {width} channels, images {side} x {side} x 3, {classes} classes"
     if as_json:
         typer.echo(json.dumps(_plain(title, built, costs), indent=2))
     elif quiet:

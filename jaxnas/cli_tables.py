@@ -19,6 +19,7 @@ from jaxnas.evaluation import benchmark
 from jaxnas.evaluation.benchmark import Entry, Table
 from jaxnas.evaluation.tabular import Budget, History, Landscape, landscape, over_time, search
 from jaxnas.names import TABULAR
+from jaxnas.options import given_or, refuse
 from jaxnas.planning import genotype_of, named
 from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype, to_json, to_nas_bench_201
@@ -39,6 +40,7 @@ def lookup(
     out: Annotated[Path | None, typer.Option(help="Folder for result.json; a new one.")] = None,
 ) -> None:
     """Look up what a genotype of NAS-Bench-201 is worth: accuracies, ranks, seconds, size."""
+    refuse(label=label, dataset=dataset)
     found, genotype = benchmark.read(table), genotype_of(what)
     entries = {name: found.look_up(genotype, dataset=name) for name in found.datasets}
     chosen = entries.get(dataset) or found.look_up(genotype, dataset=dataset)  # raises, and says what there is
@@ -69,6 +71,7 @@ def tabular(
     out: Annotated[Path | None, typer.Option(help="Folder for tabular.json and tabular.png; a new one.")] = None,
 ) -> None:
     """Search a table by random search, aging evolution, local search and REINFORCE: mean and s.d. over many runs."""
+    refuse(runs=runs, epochs=epochs, seconds=seconds, evaluations=evaluations, seed=seed, dataset=dataset)
     found, budget = benchmark.read(table), Budget(seconds, evaluations)
     scene, names = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
     chosen = {name: named(TABULAR, name, "method") for name in names}
@@ -99,7 +102,7 @@ def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: 
     run = searched(Path(source))
     config = {
         "genotype": json.loads(to_json(genotype)),
-        "label": label or run.get("strategy") or "genotype",
+        "label": given_or(label, run.get("strategy") or "genotype"),
         "source": source,
         "table": table.name,
         "dataset": entry.dataset,

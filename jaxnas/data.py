@@ -10,7 +10,6 @@ import dataclasses
 import importlib.resources
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -107,14 +106,25 @@ def opened(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     return _loaded(name, data_dir, prepared.opened)
 
 
+def spelt(name: str, found: Dataset) -> str:
+    """A data set's name as records keep it: a user's path as it was given, else the set's own spelling.
+
+    Args:
+      name: what was asked for.
+      found: what `load` gave.
+    """
+    return name if arrays.is_file(name) else found.name
+
+
 def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any]) -> Dataset:
-    if name == "digits":
+    if name.lower() == (digits := "digits"):
+        name = digits
         with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
             return _from_arrays(name, dict(np.load(file, allow_pickle=False)))
-    if name.endswith(".npz"):
-        path = Path(data_dir or ".") / name
+    if arrays.is_file(name):
+        path = arrays.found(name, data_dir)
         return _from_arrays(path.stem, arrays.read_npz(path))
-    parts, classes = read(name, data_dir)
+    parts, classes, name = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))
     return Dataset(name=name, train=train, test=test, classes=classes)
 

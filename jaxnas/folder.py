@@ -58,7 +58,11 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
       FileExistsError: where another run lives in it, or anything else lies there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        what = "a link to nothing" if folder.is_symlink() else "a file"
+        raise FileExistsError(errno.EEXIST, f"{folder} is {what}: name a folder with --out.") from None
     if any(folder.iterdir()):
         raise FileExistsError(
             errno.EEXIST,
@@ -232,13 +236,6 @@ def rewind(folder: Path, epochs: int) -> list[Record]:
         _write_scores(folder, {cell: table[:epochs] for cell, table in scores.items()})
     write(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     return records
-
-
-def within(folder: Path, name: str) -> Path:
-    """A folder inside another one; ValueError where the name leads elsewhere."""
-    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
-        raise ValueError(f"{name!r} cannot be the name of a folder in {folder}: give a plain name.")
-    return folder / name
 
 
 def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) -> None:

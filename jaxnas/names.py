@@ -15,6 +15,7 @@ from jaxnas.evaluation.random_search import pick_shared
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise, too_many_skips
 from jaxnas.evaluation.tabular import Method
 from jaxnas.hypergradient import finite_difference, first_order, unrolled
+from jaxnas.options import given_or
 from jaxnas.precision import BFLOAT16, FLOAT32, TF32, Precision
 from jaxnas.runner import Finish
 from jaxnas.spaces import published
@@ -170,7 +171,7 @@ def build(space: str, recipe: str, channels: int | None, depth: int | None) -> B
     width, layers = (8, chosen.depth) if recipe == "small" else chosen.official
     if recipe.startswith("imagenet") and chosen.network is darts_network:
         name, (width, layers) = IMAGENET, (48, 14)
-    return Build(name, channels or width, depth or layers)
+    return Build(name, given_or(channels, width), given_or(depth, layers))
 
 
 def network_space(name: str) -> Callable[..., Space]:

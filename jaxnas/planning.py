@@ -40,6 +40,7 @@ from jaxnas.names import (
     STRATEGIES,
     SpaceChoice,
 )
+from jaxnas.options import given_or, refuse
 from jaxnas.precision import PRODUCTS, Precision
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
@@ -98,22 +99,25 @@ def plan(
     Raises:
       ValueError: for names that nothing is called, and numbers that do not fit.
     """
+    refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, alpha_rate=alpha_rate, curvature=curvature)
+    refuse(samples=samples, fraction=fraction, seed=seed, dataset=dataset, stop=stop)
     chosen, row = named(SPACES, space, "space"), named(STRATEGIES, strategy, "strategy")
     numbers, how = precision_of(precision, matmul_precision), named(LAYOUTS, layout, "layout")
-    stop = stop or STOPPED.get(strategy, "never")
+    stop = given_or(stop, STOPPED.get(strategy, "never"))
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
     load = data_sets.load if jax.process_count() == 1 else data_sets.opened
     whole, placement = load(dataset, data_dir), placement or parallel.one()
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(4), min(fraction, 16 / len(whole.train.label))
-        samples = samples or (10 if strategy in FINISH else None)
-    row, depth = partial(row, **chosen.settings.get(row, {})), depth or chosen.depth
+        samples = given_or(samples, 10 if strategy in FINISH else None)
+    row, depth = partial(row, **chosen.settings.get(row, {})), given_or(depth, chosen.depth)
     parts, statistics = _read(data_sets.split(whole, seed=seed, fraction=fraction), placement)
     make = partial(chosen.make, classes=whole.classes, image=whole.train.image.shape[1:])
     growth = STAGES[strategy].growth if strategy in STAGES else (1,)
     spaces = [make(channels, round(depth * part)) for part in growth]
     steps = steps_per_epoch(len(parts.train.label), batch)
-    rate = alpha_rate or signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
+    usual = signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
+    rate, dataset = given_or(alpha_rate, usual), data_sets.spelt(dataset, whole)
     stages = [_decoding(stage, chosen) for stage in _stages(strategy, row, chosen, spaces, steps, epochs, rate)]
     finish, asked = _finish(strategy, samples, epochs * steps)
     first, second = HALVES.get(strategy, ("move the weights", "alpha"))
@@ -173,9 +177,9 @@ def precision_of(name: str, products: str | None = None) -> Precision:
       ValueError: for names that there are not.
     """
     found = named(PRECISIONS, name, "precision")
-    if products:
-        named(PRODUCTS, products, "precision of products")
-    return found._replace(products=products or found.products)
+    if products is not None:
+        named(PRODUCTS, products, "precision of products (--matmul-precision)")
+    return found._replace(products=given_or(products, found.products))
 
 
 def in_words(precision: Precision) -> str:
@@ -206,6 +210,10 @@ def genotype_of(what: str) -> Genotype:
     """
     if what in PUBLISHED:
         return PUBLISHED[what]
+    if not what.strip():
+        raise ValueError(
+            f"the genotype {what!r} is empty: give a run's folder, a file, a text, or a name such as DARTS_V2."
+        )
     if re.fullmatch(r"[\w./-]+", what) and not Path(what).exists():
         near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
         raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
@@ -247,7 +255,7 @@ def _finish(name: str, samples: int | None, steps: int) -> tuple[Finish, dict[st
             raise ValueError(f"--samples is for {', '.join(FINISH)}: {name} decodes alpha: leave it out.")
         return decoded, {}
     least, most, each = SAMPLES
-    samples = samples or min(max(least, steps // each), most)
+    samples = given_or(samples, min(max(least, steps // each), most))
     return FINISH[name](samples=samples), {"samples": samples}
 
 

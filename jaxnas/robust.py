@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from jaxnas import folder
+from jaxnas import folder, places
 from jaxnas.data import Split
 from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise
@@ -108,7 +108,7 @@ def grid(
     Reference: Zela et al. 2020, arXiv:1909.09656, section 6.2.
     """
     go = partial(_run_in, epochs, space, data, key, options)
-    folders = {name: folder.within(Path(out), name) for name in rows}
+    folders = {name: places.within(Path(out), name) for name in rows}
     results = {name: go(row, folders[name], {"row": name}) for name, row in rows.items()}
     scores = {name: (score or _one_shot)(result) for name, result in results.items()}
     best = max(scores, key=scores.__getitem__)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jaxnas import archive, folder, memory
+from jaxnas import archive, folder, memory, places
 from jaxnas.cli import main
 from jaxnas.data import load
 from jaxnas.drawing import draw_cells
@@ -252,7 +252,7 @@ def test_broken_files_of_a_run(tmp_path_factory, config, records):
 @given(st.text(max_size=8) | st.sampled_from(["..", "../x", "/x", "a/b", "", ".", "a\\b", "x/", "a\0"]))
 def test_a_name_is_a_folder_in_its_folder_or_refused(name):
     try:
-        found = folder.within(folder.Path("/runs"), name)
+        found = places.within(places.Path("/runs"), name)
     except ValueError as error:
         assert "plain name" in str(error)
         return

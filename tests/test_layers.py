@@ -131,7 +131,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "ablation": ("bilevel", "hypergradient", "stages", STRATEGIES, "table"),
     "planning": ANYTHING,
     "cli_compare": ANYTHING,
-    "robust": ("data", "evaluation.*", "folder", "runner", "spaces.space", "stages", "strategies.strategy"),
+    "robust": ("data", "evaluation.*", "folder", "places", "runner", "spaces.space", "stages", "strategies.strategy"),
     "evaluation.cost": ("spaces.genotype", "spaces.network", "spaces.networks", "spaces.plan", "spaces.space"),
     "evaluation.resources": (
         "evaluation.cost",
@@ -208,6 +208,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "terminal",
     ),
     "terminal": (),
+    "options": (),
+    "places": ("folder",),
     "epoch": ("agreement", "compiler", "data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "fingerprint", "precision", "spaces.genotype", "spaces.space"),
     "progress": ("spaces.genotype", "terminal"),

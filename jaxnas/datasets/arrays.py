@@ -4,6 +4,8 @@ Where in the river: above the spring, `data` calls it. Knows numpy arrays and `.
 """
 
 import difflib
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,29 @@ ALIASES = {  # how other programs call the same arrays, lower case
 }
 FEW = (1, 3, 4)  # channels of images
 INTEGER = "expected one integer per image, [N]"
+
+
+def is_file(name: str) -> bool:
+    """Whether the name of a set is a path, and none of TFDS."""
+    return bool(re.search(r"\.(?!\d+(\.|$))\w+$|^[~./]|\\|://", name.strip())) or Path(name).is_file()
+
+
+def found(name: str, data_dir: str | os.PathLike | None) -> Path:
+    """The `.npz` file of a name; `~` is the home folder, and a relative path starts in `data_dir`.
+
+    Raises:
+      ValueError: for another kind of file; says how to make one of this kind.
+    """
+    path = Path(os.path.expanduser(data_dir or "."), os.path.expanduser(name.strip()))  # without a home, as it is
+    if path.suffix.lower() == ".npz":
+        return path
+    if "://" in name or "\\" in name:
+        raise ValueError(f"no data set {name!r}: give the path of a file on this machine, with / between folders.")
+    kind = "a folder" if path.is_dir() else f"a file of the kind {path.suffix!r}" if path.suffix else "no data set"
+    raise ValueError(
+        f"{name!r} is {kind}: give an .npz file, by numpy.savez('mine.npz', image=..., label=...), digits, or the name "
+        "of a TFDS set."
+    )
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

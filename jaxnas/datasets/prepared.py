@@ -10,6 +10,7 @@ import difflib
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import urllib.parse
@@ -30,8 +31,8 @@ _CHUNK = 512  # records read at once
 _PATIENCE = 5.0  # seconds that a host may take to answer
 
 
-def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int]:
-    """The parts of a TFDS set, training and then held-out if it has one, and its number of classes.
+def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int, str]:
+    """The parts of a TFDS set, training and then held-out if it has one, its number of classes, and its own name.
 
     The held-out part is the split "test", else "validation". One thread reads: decoding holds the
     interpreter's lock, more threads were slower.
@@ -50,20 +51,21 @@ def read(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Pa
     return _parts(name, data_dir, _decoded)
 
 
-def opened(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int]:
+def opened(name: str, data_dir: str | os.PathLike | None = None) -> tuple[tuple[Part, ...], int, str]:
     """As `read`, but only labels are read: images are `Stored`, and decoded when their rows are asked for."""
     return _parts(name, data_dir, _stored)
 
 
 def _parts(name: str, data_dir: str | os.PathLike | None, part: Callable[[str, Source], Part]):
     builder = _builder(name, data_dir)
-    classes = _classes(name, builder)
+    classes, name = _classes(name, builder), _own_name(name, builder)
     with _quiet():
         splits = _prepared_splits(name, builder, data_dir)
         if "train" not in splits:
             raise ValueError(f"{name} has the splits {', '.join(splits)}; a search needs 'train'.")
         wanted = ("train", *[split for split in ("test", "validation") if split in splits][:1])
-        return tuple(part(f"{name}, {split}", partial(builder.as_data_source, split)) for split in wanted), classes
+        parts = tuple(part(f"{name}, {split}", partial(builder.as_data_source, split)) for split in wanted)
+        return parts, classes, name
 
 
 def prepared_sets(data_dir: str | os.PathLike | None = None) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ def prepared_sets(data_dir: str | os.PathLike | None = None) -> list[dict[str, A
     Args:
       data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets.
     """
-    place = Path(data_dir or "~/tensorflow_datasets").expanduser()
+    place = Path(os.path.expanduser(data_dir or "~/tensorflow_datasets"))
     paths = (place.glob(f"{depth}/dataset_info.json") for depth in ("*/*", "*/*/*"))  # name[/config]/version
     found = [_on_record(path.parent, place) for some in paths for path in sorted(some)]
     return [one for one in found if one]
@@ -100,12 +102,22 @@ def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:
         return tfds.builder(name, data_dir=data_dir)
     except Exception as error:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
-        close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known, n=5)
+        head = re.split("[/:]", name)[0]
+        plain = lambda text: re.sub("[^a-z0-9]", "", text.lower())
+        if alike := [one for one in known if plain(one) == plain(head) and one != head]:
+            return _builder(alike[0] + name[len(head) :], data_dir)
+        close = difflib.get_close_matches(head.lower(), known, n=5)
         meant = f"did you mean {', '.join(close)}? " if close else ""
         raise ValueError(
             f"no data set {name!r} ({_first_line(error)}); {meant}Possible are 'digits' (embedded), a path "
             f"that ends in .npz, and the {len(known) - 1} sets of TFDS (tensorflow_datasets.list_builders())."
         ) from error
+
+
+def _own_name(name: str, builder: Any) -> str:
+    """TFDS takes MNIST for mnist; what a set is called decides how it is augmented, and belongs into records."""
+    head = re.split("[/:]", name)[0]
+    return getattr(builder, "name", head) + name[len(head) :]
 
 
 def _classes(name: str, builder: Any) -> int:
@@ -138,7 +150,7 @@ def _prepared_splits(name: str, builder: Any, data_dir: str | os.PathLike | None
 
 
 def _prepare(builder: Any, data_dir: str | os.PathLike | None) -> None:
-    downloads = Path(data_dir or "~/tensorflow_datasets").expanduser() / "downloads"
+    downloads = Path(os.path.expanduser(data_dir or "~/tensorflow_datasets")) / "downloads"
     if not (downloads.is_dir() and any(downloads.iterdir())):
         _reach(builder.url_infos or ())
     with contextlib.redirect_stdout(sys.stderr):
