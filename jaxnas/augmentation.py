@@ -6,6 +6,7 @@ device. This file knows pixels; no labels (bar the names of sets whose classes a
 network, no alpha.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -241,7 +242,8 @@ def mirrored(dataset: Dataset) -> bool:
     Args:
       dataset: told by its name; one of the user's own counts as mirrored.
     """
-    return dataset.name.replace(":", "/").split("/")[0] not in _HANDED
+    plain = lambda name: re.sub("[^a-z0-9]", "", re.split("[/:]", name)[0].lower())
+    return plain(dataset.name) not in map(plain, _HANDED)
 
 
 def plain(stats: Statistics) -> Transform:

@@ -114,6 +114,7 @@ def fit(
     precision.check()
     placement.check_batch(recipe.batch)
     net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
+    jax.eval_shape(net.init, key)  # what does not fit is told here, before the folder is taken
     stats = augmentation.statistics(parts.train)
     config = _config(genotype, space, recipe, parts, stats, settings or {}) | {"precision": precision._asdict()}
     logged = lambda out: len(folder.read_records(out))

@@ -1,5 +1,7 @@
 """Pixels to network input: exact semantics against plain loops, then purity."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from jaxnas.augmentation import (
     default_augmentation,
     flip,
     identity,
+    mirrored,
     normalize,
     pad_crop,
     plain,
@@ -192,3 +195,9 @@ def test_default_augmentation_follows_size_and_name(name, side, channels, paddin
     expected = pad_crop(padding)(crop_key, jnp.asarray(data.train.image))
     expected = flip()(flip_key, expected) if mirrored else expected
     np.testing.assert_allclose(got, normalize(stats)(KEY, expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mnist", "MNIST", "Mnist:3.0.1", "KMNIST", "EMNIST/letters", "SvhnCropped", "Digits"])
+def test_digits_and_letters_are_never_mirrored_however_they_are_spelt(name):
+    assert not mirrored(replace(load("digits"), name=name))
+    assert mirrored(replace(load("digits"), name="mine"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.resources
+import re
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,29 @@ BAD = {
     "empty": ({"image": GOOD["image"][:0], "label": GOOD["label"][:0]}, "nothing in them"),
     "no width": ({"image": GOOD["image"][:, :, :0]}, "nothing in them"),
     "too few": ({"image": GOOD["image"][:4], "label": GOOD["label"][:4]}, "at least 5"),
+    "bool images": ({"image": GOOD["image"] > 127}, r"image\.astype\(numpy\.uint8\) \* 255"),
+    "integers in 0..255": (
+        {"image": GOOD["image"].astype(np.int64)},
+        r"lie in \d+\.\.255: convert by image\.round\(\)",
+    ),
+    "integers beyond": ({"image": GOOD["image"].astype(np.uint16) * 257}, "bring them to 0..255 first"),
+    "below 0": ({"image": GOOD["image"] / 127.5 - 1}, "bring them to 0..255 first"),
+    "not finite": ({"image": np.where(GOOD["image"] == 7, np.nan, 0.5)}, "not finite numbers.*replace them first"),
+    "channels first": ({"image": np.zeros((10, 3, 16, 16), np.uint8)}, r"channels come first.*transpose\(0, 2, 3, 1\)"),
+    "one channel first": ({"image": np.zeros((10, 1, 28, 20), np.uint8)}, "channels come first"),
+    "labels in a column": ({"label": GOOD["label"][:, None]}, r"label\[:, 0\] is that"),
+    "one-hot labels": ({"label": np.eye(3, dtype=np.uint8)[GOOD["label"]]}, r"label\.argmax\(1\) is that"),
+    "whole floats": ({"label": GOOD["label"] * 1.0}, r"label\.astype\(int\) is that"),
+    "labels from 1": (
+        {"label": GOOD["label"] + 1},
+        r"largest label is 3, and only 3 .*without an image: 0\..*classes=4",
+    ),
+    "gaps": ({"label": np.where(GOOD["label"] == 1, 5, 0)}, r"largest label is 5, and only 2 .*image: 1, 2, 3, 4\."),
+    "ids": ({"label": 10**6 + np.arange(10)}, r"largest label is 1000009.*return_inverse=True\)\[1\]\.$"),
+    "one class": ({"label": GOOD["label"] * 0}, "1 class, and nothing to tell apart"),
+    "one class, not the first": ({"label": GOOD["label"] * 0 + 3}, "largest label is 3, and only 1 different labels"),
+    "classes that are no number": ({"classes": np.arange(3)}, "classes is int64 .*expected one integer"),
+    "too few classes": ({"classes": 2}, r"label 2 at index \d+ is outside 0\.\.1"),
     "half a test part": ({"test_image": GOOD["image"]}, "test_label"),
     "other shapes": ({"test_image": GOOD["image"][:, 1:], "test_label": GOOD["label"]}, r"\[H, W, C\]"),
 }
@@ -108,6 +132,48 @@ def test_bad_arrays_are_refused(tmp_path, case):
     changed, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         load(saved(tmp_path, **{**arrays(), **changed}))
+
+
+def test_classes_without_an_image_may_be_told(tmp_path):
+    assert load(saved(tmp_path, **arrays(), classes=7)).classes == 7
+
+
+OTHERS = {  # names of other programs -> what is offered
+    (
+        "x_train",
+        "y_train",
+        "x_test",
+        "y_test",
+    ): 'label=a["y_train"], test_image=a["x_test"]',
+    (
+        "train_images",
+        "train_labels",
+        "test_images",
+        "test_labels",
+    ): 'label=a["train_labels"]',
+    ("images", "labels"): 'image=a["images"], label=a["labels"]',
+    ("Image", "Label"): 'image=a["Image"], label=a["Label"]',
+    ("arr_0", "arr_1"): 'image=a["arr_0"], label=a["arr_1"]',
+}
+
+
+@pytest.mark.parametrize("names", OTHERS)
+def test_arrays_of_other_names_are_listed_with_the_line_that_renames_them(tmp_path, names, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    contents = dict(zip(names, [arrays()["image"], arrays()["label"]] * 2, strict=False))
+    with pytest.raises(ValueError, match=re.escape(OTHERS[names])) as told:
+        load(saved(tmp_path, **contents))
+    assert all(name in str(told.value) for name in names)
+    line = str(told.value).partition("test_label: ")[2].removesuffix(".")
+    exec(line, {"numpy": np})  # what the message says to do works
+    assert load("renamed.npz").classes == 3
+
+
+def test_arrays_that_nobody_knows_are_listed_only(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"has weights, yes; it needs image and label, and test_image with test_label\.$"
+    ):
+        load(saved(tmp_path, weights=np.ones(3), yes=np.ones(2)))
 
 
 def test_missing_arrays_are_named(tmp_path):

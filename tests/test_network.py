@@ -12,6 +12,7 @@ from jaxnas.evaluation.shared_weights import one_hot_gates
 from jaxnas.interop import to_torch as supernet_to_torch
 from jaxnas.interop_network import cell_ops, entries, from_torch, to_torch
 from jaxnas.spaces import imagenet, ops, plan, published
+from jaxnas.spaces.auxiliary import AuxiliaryHead, means
 from jaxnas.spaces.darts import darts_network
 from jaxnas.spaces.genotype import from_nas_bench_201, genotype
 from jaxnas.spaces.imagenet import darts_imagenet_network
@@ -221,9 +222,24 @@ def test_an_auxiliary_head_behind_the_last_cell_rectifies_it(x64):
     assert logits[0][1].shape == (2, 4) and logits[1][1] is None
 
 
-def test_an_auxiliary_head_needs_pixels_and_a_space_that_has_one():
-    with pytest.raises(ValueError, match="8 x 8 pixels, these are 4 x 4"):
-        jax.eval_shape(network(SMALL, SPACE, auxiliary=True).init, jax.random.key(0))
+@pytest.mark.parametrize("side", [4, 8, 16, 20, 24, 28, 32, 64])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_an_auxiliary_head_takes_the_states_of_any_images(side, stride):
+    """Images of 4 to 28 pixels have states of 1 to 7, and the official head is for 8."""
+    head = AuxiliaryHead(classes=3, stride=stride)
+    image = jax.ShapeDtypeStruct((2, side // 4, side, 5), np.float32)
+    logits, made = jax.eval_shape(partial(head.init_with_output, mutable=True), jax.random.key(0), image)
+    assert logits.shape == (2, 3) and made["params"]["conv2"]["kernel"].shape == (2, 2, 128, 768)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 6, 7])
+def test_means_of_a_small_state_see_all_of_it(side):
+    window, stride = means(side, 3)
+    seen = {at + shift for at in range(0, side - window + 1, stride) for shift in range(window)}
+    assert seen == set(range(side)) and (side == 1 or len(range(0, side - window + 1, stride)) == 2)
+
+
+def test_an_auxiliary_head_needs_a_space_that_has_one():
     bench = from_nas_bench_201("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|")
     with pytest.raises(ValueError, match="no auxiliary head"):
         network(bench, nas_bench_201_network(4, 1), auxiliary=True)

@@ -155,6 +155,14 @@ def test_another_kind_of_path_is_told(told, name, text):
     assert re.search(text, told(*SMALL, "--dataset", name))
 
 
+@pytest.mark.parametrize("side", [8, 20, 28])
+def test_the_papers_recipe_takes_small_images(told, side, tmp_path):
+    images = np.zeros((40, side, side, 1), np.uint8)
+    np.savez(tmp_path / "small.npz", image=images, label=np.arange(40) % 4)
+    asked = ("--recipe", "cifar", "--dataset", "small.npz", "--channels", 4, "--depth", 3)
+    assert told("evaluate", "DARTS_V2", *asked)[2].auxiliary == 0.4
+
+
 def test_a_file_where_a_folder_is_wanted_is_told(tmp_path):
     (tmp_path / "afile").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")

@@ -1,6 +1,7 @@
 """TFDS sets: what is said when one is missing or unfit, and real prepared ones where the machine has them."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -163,3 +164,30 @@ def test_prepared_sets_load_quickly_and_quietly_without_tensorflow(name, capfd):
     assert np.bincount(real.test.label).tolist() == [1000] * 10
     parts = split(real)
     assert len(parts.train.label) == len(parts.valid.label) == size // 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "own"),
+    [
+        ("cifar10", "cifar10"),
+        ("CIFAR10", "cifar10"),
+        ("cifar-10:3.0.2", "cifar10:3.0.2"),
+        ("FashionMNIST", "fashion_mnist"),
+        ("fashion-mnist", "fashion_mnist"),
+        ("EMNIST/letters", "emnist/letters"),
+    ],
+)
+def test_names_are_brought_to_the_spelling_of_tfds(asked, own, monkeypatch):
+    known = ["cifar10", "fashion_mnist", "emnist", "cifar100"]
+
+    def builder(name, data_dir):
+        head = re.split("[/:]", name)[0].lower()
+        if head not in known:
+            raise ValueError(f"{head} not found")
+        return SimpleNamespace(name=head)
+
+    there = SimpleNamespace(builder=builder, list_builders=lambda **options: known)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", there)
+    assert prepared._own_name(asked, prepared._builder(asked, None)) == own
+    with pytest.raises(ValueError, match="did you mean cifar100, cifar10"):
+        prepared._builder("cifar1000", None)

@@ -21,6 +21,7 @@ ALIASES = {  # how other programs call the same arrays, lower case
     "test_image": ("test_images", "x_test", "test_x"),
     "test_label": ("test_labels", "y_test", "test_y"),
 }
+MANY = 10**5  # classes; more are ids
 FEW = (1, 3, 4)  # channels of images
 INTEGER = "expected one integer per image, [N]"
 
@@ -84,7 +85,7 @@ def _renamed(path: Path, names: Sequence[str]) -> str:
     if not {"image", "label"} <= set(meant):
         return ""
     given = ", ".join(f'{wanted}=a["{name}"]' for wanted, name in meant.items())
-    return f': a = numpy.load("{path}"); numpy.savez("renamed.npz", {given})'
+    return f': a = numpy.load({str(path)!r}); numpy.savez("renamed.npz", {given})'
 
 
 def check_part(where: str, image: Any, label: Any) -> None:
@@ -170,10 +171,11 @@ def count_classes(name: str, labels: Sequence[np.ndarray], told: Any = None) -> 
     if len(found) < count:
         absent = np.setdiff1d(np.arange(min(count, len(found) + 4)), found)[:4]
         more = ", ..." if len(absent) < count - len(found) else ""
+        meant = f", or put classes={count} into the file if that is meant" if count <= MANY else ""
         raise ValueError(
             f"{name}: the largest label is {found[-1]}, and only {len(found)} different labels occur; classes without "
             f"an image: {', '.join(map(str, absent))}{more}. A network has an output for each class: number the labels "
-            f"by numpy.unique(label, return_inverse=True)[1], or put classes={count} into the file if that is meant."
+            f"by numpy.unique(label, return_inverse=True)[1]{meant}."
         )
     return count
 

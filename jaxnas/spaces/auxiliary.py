@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
@@ -20,11 +21,26 @@ _affine = partial(ops.BatchNorm, affine=True)
 WINDOW = 5  # pixels that are averaged
 
 
+def means(side: int, stride: int) -> tuple[int, int]:
+    """How many pixels a mean covers, and how far the next one is: the official numbers where the state is large enough.
+
+    Args:
+      side: of the state, pixels.
+      stride: between means, where they fit.
+
+    >>> [means(side, 3) for side in (16, 8, 7, 6, 5, 2, 1)]
+    [(5, 3), (5, 3), (5, 2), (5, 1), (4, 1), (1, 1), (1, 1)]
+    """
+    return (WINDOW, min(stride, side - WINDOW)) if side > WINDOW else (max(1, side - 1), 1)
+
+
 class AuxiliaryHead(nn.Module):
     """ReLU, 5x5 means, 1x1 convolution to 128, norm, ReLU, 2x2 convolution to 768, norm, ReLU, linear.
 
-    Deviates: larger images give the 2x2 convolution more than one pixel, and their mean is classified; the official
-      heads take states of 8x8 (CIFAR, stride 3) and 7x7 pixels (ImageNet, stride 2) only.
+    Deviates: the official heads take states of 8x8 (CIFAR, stride 3) and 7x7 pixels (ImageNet, stride 2) only. Larger
+      states give the 2x2 convolution more than one pixel, and their mean is classified. Smaller ones are brought to 2x2
+      means: the stride shrinks first (7 pixels: stride 2), then the windows (4 pixels: 3 wide), and one pixel is taken
+      twice.
     """
 
     classes: int
@@ -33,13 +49,11 @@ class AuxiliaryHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if min(x.shape[1:3]) < WINDOW + self.stride:
-            raise ValueError(
-                f"the auxiliary head needs states of {WINDOW + self.stride} x {WINDOW + self.stride} pixels, "
-                f"these are {x.shape[1]} x {x.shape[2]}: build the network without it, or for larger images."
-            )
-        zero, window, strides = np.zeros((), x.dtype), (1, WINDOW, WINDOW, 1), (1, self.stride, self.stride, 1)
-        x = lax.reduce_window(nn.relu(x), zero, lax.add, window, strides, "VALID") / WINDOW**2
+        (height, down), (width, right) = (means(side, self.stride) for side in x.shape[1:3])
+        zero, window, strides = np.zeros((), x.dtype), (1, height, width, 1), (1, down, right, 1)
+        x = lax.reduce_window(nn.relu(x), zero, lax.add, window, strides, "VALID") / (height * width)
+        for axis in (1, 2):
+            x = jnp.repeat(x, 2, axis) if x.shape[axis] == 1 else x
         x = nn.relu(_affine(name="norm1")(ops.Conv(128, name="conv1")(x)))
         x = ops.Conv(768, (2, 2), pad=False, name="conv2")(x)
         return ops.Classifier(self.classes, name="classifier")(nn.relu(self.last_norm(name="norm2")(x)))
