@@ -25,7 +25,7 @@ from jaxnas.record import environment
 from jaxnas.spaces.genotype import Genotype, to_json, to_nas_bench_201
 from jaxnas.terminal import say
 
-_WHAT = "A run's folder, a genotype file, or its text."
+_WHAT = "A run's folder, a genotype file, its text, or its number in the table."
 _TABLE = "The .npz file with the table; docs/nas_bench_201.md says how to make one."
 _METHOD = f"How to search: {', '.join(TABULAR)}; all of them unless given. Give it again for another."
 _LABEL = "What the result is called in a comparison; the strategy of the run unless given."
@@ -41,7 +41,8 @@ def lookup(
 ) -> None:
     """Look up what a genotype of NAS-Bench-201 is worth: accuracies, ranks, seconds, size."""
     refuse(label=label, dataset=dataset)
-    found, genotype = benchmark.read(table), genotype_of(what)
+    found = benchmark.read(table)
+    genotype = found.genotype(_row(found, what)) if what.strip().isdecimal() else genotype_of(what)
     entries = {name: found.look_up(genotype, dataset=name) for name in found.datasets}
     chosen = entries.get(dataset) or found.look_up(genotype, dataset=dataset)  # raises, and says what there is
     result = _result(found, chosen, genotype, what, label)
@@ -95,6 +96,12 @@ def tabular(
             result = {"kind": "tabular", **environment(), "config": config, "summary": rows, "answers": answers}
             folder.write(out / "tabular.json", json.dumps(result, indent=2) + "\n")
         say(console, f"written: {out}: tabular.json, tabular.png")
+
+
+def _row(table: Table, index: str) -> int:
+    if not int(index) < len(table):
+        raise ValueError(f"{index} is no cell of {table.name}: it has 0 to {len(table) - 1}.")
+    return int(index)
 
 
 def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: str | None) -> dict[str, Any]:

@@ -214,7 +214,10 @@ def genotype_of(what: str) -> Genotype:
         raise ValueError(
             f"the genotype {what!r} is empty: give a run's folder, a file, a text, or a name such as DARTS_V2."
         )
-    if re.fullmatch(r"[\w./-]+", what) and not Path(what).exists():
+    if re.fullmatch(r"[\w./-]+", what) and not what.isdecimal() and not Path(what).exists():
+        plain = lambda name: re.sub(r"\W|_", "", name.lower())
+        if spelt := [name for name in PUBLISHED if plain(name) == plain(what)]:
+            return PUBLISHED[spelt[0]]
         near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
         raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
     return read_genotype(what)

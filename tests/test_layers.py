@@ -24,7 +24,7 @@ SLOTS = (
 ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from inside jaxnas
     "spaces.space": (),
     "spaces.notation": (),
-    "spaces.genotype": ("spaces.notation",),
+    "spaces.genotype": ("spaces.dialects", "spaces.notation"),
     "wanted": (),
     "spaces.bilinear": ("wanted",),
     "spaces.dense": ("spaces.bilinear", "wanted"),
@@ -79,6 +79,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     ),
     "spaces.published": ("spaces.genotype",),
     "spaces.auxiliary": ("spaces.ops",),
+    "spaces.dialects": (),
     "spaces.darts": ("spaces.auxiliary", "spaces.ops", "spaces.space"),
     "spaces.imagenet": ("spaces.auxiliary", "spaces.darts", "spaces.ops", "spaces.space"),
     "spaces.nas_bench_201": ("spaces.ops", "spaces.space"),

@@ -7,12 +7,14 @@ notation and in NAS-Bench-201's; it knows no alpha, no arrays, no networks, and 
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
-from jaxnas.spaces.notation import concat, items, keywords, state, targets
+from jaxnas.spaces import dialects
+from jaxnas.spaces.notation import concat, items, keywords, length, rows, state, targets
 
 CELLS = ("normal", "reduce")  # what the papers' notation holds
 
@@ -206,10 +208,8 @@ def from_darts(text: str, space: str = "darts") -> Genotype:
     fields = keywords(text)
     cells, outputs = {}, {}
     for name in CELLS[:1] if fields["reduce"] is None else CELLS:
-        rows = items(fields[name])
-        outputs[name] = concat(fields[f"{name}_concat"], len(rows))
-        into = targets(len(rows), outputs[name])
-        cells[name] = [(*items(row), target) for row, target in zip(rows, into, strict=True)]
+        outputs[name] = concat(fields[f"{name}_concat"], length(fields[name]))
+        cells[name] = rows(fields[name], outputs[name])
     return genotype(space, cells, outputs)
 
 
@@ -260,13 +260,31 @@ def from_nas_bench_201(text: str) -> Genotype:
 
 
 def read(text: str) -> Genotype:
-    """The genotype in any of the three notations, told apart by the first character, `{` or `|`.
+    """The genotype in any notation that is known here, or as other code bases print it (`dialects`).
 
     Args:
-      text: JSON, or one of the papers' notations.
+      text: JSON, one of the papers' notations, NAS-Bench-201's name of a cell, NASLib's six numbers for one, or the
+        choices that NNI exports.
 
     Raises:
       ValueError: if it is none of them; says what is wrong.
     """
-    readers = {"{": from_json, "|": from_nas_bench_201}
-    return readers.get(text.strip()[:1], from_darts)(text)
+    text = dialects.tidy(text)
+    if edges := dialects.naslib(text):
+        return genotype("nas_bench_201", {"cell": edges}, {"cell": [3]})
+    if re.fullmatch(r"\d+", text):
+        raise ValueError(
+            f"{text} may be an index of NAS-Bench-201, whose cells were numbered by chance: "
+            f"jaxnas lookup {text} --table FILE says which cell it is."
+        )
+    if text.startswith("|"):
+        return from_nas_bench_201(text)
+    if text.startswith("{"):
+        fields = dialects.objects(text)
+        cells = dialects.nni(fields) if isinstance(fields, dict) else None
+        if cells:
+            return genotype("darts", cells, {name: sorted({row[2] for row in edges}) for name, edges in cells.items()})
+        if "'normal'" in text or (isinstance(fields, dict) and "normal" in fields):
+            return from_darts(text)
+        return from_json(text)
+    return from_darts(text)

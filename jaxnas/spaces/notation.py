@@ -9,6 +9,10 @@ from numbers import Integral
 from reprlib import repr as short
 from typing import Any
 
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+MORE = ("connectN", "connects")  # fields of AutoDL's class, None where cells follow one another
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}  # of NumPy
+WRAPPERS = {"int", "str", "str_", "list", "tuple", "tensor", "array"} | INTEGERS
 LONGEST = 50_000  # characters in the papers' notation: longer text would keep the parser busy for seconds
 
 
@@ -16,18 +20,49 @@ def keywords(text: str) -> dict[str, Any]:
     """What the text says of `normal`, `normal_concat`, `reduce` and `reduce_concat`.
 
     Args:
-      text: the notation, alone or assigned to a plain name.
+      text: the notation, alone or assigned to a plain name; a dictionary with the same fields will do, and so will
+        fields that are not named, and a `reduce` that is left out.
 
     Raises:
       ValueError: if the text is anything else; says what is wrong.
     """
     try:
-        found = {str(keyword.arg): _literal(keyword) for keyword in _call(text)}
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        found = {name: _value(node) for name, node in _fields(text).items()}
+    except SyntaxError as error:
+        raise ValueError(
+            f"not the papers' notation, Genotype(normal=[...], ...): the text breaks off, or is none, near line "
+            f"{error.lineno or 1}, character {error.offset or 1}: {short(text.strip())}."
+        ) from error
+    except (TypeError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"not the papers' notation, Genotype(normal=[...], ...): {error}") from error
-    if set(found) != {"normal", "normal_concat", "reduce", "reduce_concat"}:
+    for name in MORE:
+        if found.pop(name, None) is not None:
+            raise ValueError(f"Genotype(...) with {name}: how cells are connected is not read, only cells are.")
+    if {*found} in ({*FIELDS[:2]}, {*FIELDS[:2], "reduce"}) and found.get("reduce") is None:
+        found |= {"reduce": None, "reduce_concat": found["normal_concat"]}
+    if {*found} != {*FIELDS}:
         raise ValueError("Genotype(...) takes normal, normal_concat, reduce, reduce_concat, each once.")
     return found
+
+
+def rows(value: Any, outputs: Iterable[int]) -> list[tuple[Any, ...]]:
+    """The edges of a cell, (op, source, target), from its rows: one after the other, or a list for each node.
+
+    Args:
+      value: [(op, source), ...], or [[(op, source), ...], ...].
+      outputs: states that are concatenated.
+    """
+    nodes = items(value)
+    if nodes and all(isinstance(node, list | tuple) and node and isinstance(node[0], list | tuple) for node in nodes):
+        return [(*items(row), target) for target, node in enumerate(nodes, 2) for row in items(node)]
+    return [(*items(row), into) for row, into in zip(nodes, targets(len(nodes), outputs), strict=True)]
+
+
+def length(value: Any) -> int:
+    """Number of rows, however they are nested; each node has two where it has any others than one for each state."""
+    nodes = items(value)
+    nested = all(isinstance(node, list | tuple) and node and isinstance(node[0], list | tuple) for node in nodes)
+    return 2 * len(nodes) if nodes and nested else len(nodes)
 
 
 def targets(rows: int, outputs: Iterable[int]) -> tuple[int, ...]:
@@ -47,22 +82,47 @@ def concat(value: Any, rows: int) -> list[int]:
     return [state(one) for one in items(value)]
 
 
-def _call(text: str) -> list[ast.keyword]:
-    """The keywords of `Genotype(name=..., ...)`, alone or assigned to a plain name."""
+def _fields(text: str) -> dict[str, ast.expr]:
+    """The fields of `Genotype(...)`, of any class of that name, or of a dictionary, alone or assigned to a name."""
     match ast.parse(text.strip() if len(text) < LONGEST else "").body:
-        case [ast.Expr(call)] | [ast.Assign([ast.Name()], call)]:
-            match call:
-                case ast.Call(ast.Name("Genotype"), [], [_, _, _, _] as keywords):
-                    return keywords
+        case [ast.Expr(node)] | [ast.Assign([ast.Name()], node)]:
+            match node:
+                case ast.Call(func, given, named) if "Genotype" in _name(func) and len(given) <= len(FIELDS):
+                    pairs = [*zip(FIELDS, given, strict=False), *((str(one.arg), one.value) for one in named)]
+                case ast.Dict(keys, values):
+                    names = [str(_value(key)) if key else "**" for key in keys]
+                    pairs = [*zip(names, values, strict=True)]
+                case _:
+                    raise ValueError(f"expected one call with four keywords, got {short(text)}.")
+            if len(dict(pairs)) == len(pairs):
+                return dict(pairs)
+            raise ValueError("a field stands twice.")
     raise ValueError(f"expected one call with four keywords, got {short(text)}.")
 
 
-def _literal(keyword: ast.keyword) -> Any:
-    """The list, tuple, string or number of a keyword; of a concat, the range, too."""
-    match str(keyword.arg)[-7:], keyword.value:
-        case "_concat", ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
-            return range(state(ast.literal_eval(start)), state(ast.literal_eval(stop)))
-    return ast.literal_eval(keyword.value)
+def _name(node: ast.expr) -> str:
+    """The last part of a dotted name."""
+    match node:
+        case ast.Name(name) | ast.Attribute(_, name):
+            return name
+    return ""
+
+
+def _value(node: ast.expr) -> Any:
+    """Lists, tuples, strings, numbers, ranges; and what wraps these in other programs: `np.int64(1)`, `list(...)`."""
+    match node:
+        case ast.List(parts):
+            return [_value(part) for part in parts]
+        case ast.Tuple(parts):
+            return tuple(_value(part) for part in parts)
+        case ast.Call(func, [start, *stop], []) if _name(func) == "range" and len(stop) < 2:
+            ends = [state(_value(end)) for end in (start, *stop)]
+            return range(*ends)
+        case ast.Call(func, [inner], [] | [_]) if _name(func) in WRAPPERS:
+            return _value(inner)
+        case ast.Call():
+            raise ValueError(f"{short(ast.unparse(node))} is no list, name or number that is known here.")
+    return ast.literal_eval(node)
 
 
 def items(value: Any) -> tuple:
