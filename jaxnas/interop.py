@@ -6,6 +6,7 @@ PyTorch only to read a `.pt` file. Official layouts: convolutions [out, in, kh, 
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     rows: int | None = None  # input channels that exist, where the kernel is padded
 
 
+_WRAPPED = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module)\.)+")  # by DataParallel, torch.compile, FSDP
 _BATCH_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -105,7 +107,8 @@ def from_torch(
 
     Args:
       space: the space of that network, of the same size.
-      tensors: {official name: array}. A leading "module." and running statistics are passed over.
+      tensors: {official name: array}. What PyTorch's wrappers put in front of a name ("module.", "_orig_mod.")
+        and running statistics are passed over.
       mixing: the mixing of the strategy, where it changes widths.
       names: how the code in question names the operations of an edge: `all_ops` or `living_ops`.
 
@@ -138,7 +141,11 @@ def filled(shapes: Any, table: Sequence[Entry], tensors: Mapping[str, np.ndarray
       tensors: {official name: array}.
       space: for the error.
     """
-    given = {name.removeprefix("module."): np.asarray(t) for name, t in tensors.items()}
+    if not tensors:
+        raise ValueError("no parameters were given: the state dict is empty.")
+    given = {_WRAPPED.sub("", name): np.asarray(t) for name, t in tensors.items()}
+    if len(given) < len(tensors):
+        raise ValueError("some names differ only in what PyTorch's wrappers put in front: give one state dict.")
     _check_names({entry.name for entry in table}, set(given), space)
     dtype = next(iter(given.values())).dtype
     tree = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes)
@@ -147,9 +154,9 @@ def filled(shapes: Any, table: Sequence[Entry], tensors: Mapping[str, np.ndarray
         target = target if entry.rows is None else target[..., : entry.rows, :]
         value = _ours(given[entry.name], target.ndim)
         if value.shape != target.shape:
-            raise ValueError(
-                f"{entry.name} has shape {given[entry.name].shape}; the space needs {target.shape} (ours)."
-            )
+            found = given[entry.name].shape
+            classes = f" Build the space with classes={found[0]}." if "classifier" in entry.name else ""
+            raise ValueError(f"{entry.name} has shape {found}; the space needs {target.shape} (ours).{classes}")
         target[...] = value
     return tree
 
@@ -188,8 +195,20 @@ def _check_names(needed: set[str], given: set[str], space: Space) -> None:
         show = lambda names: f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         raise ValueError(
             f"these are not the parameters of the space {space.name!r} at this size: "
-            f"missing {show(missing)}, left over {show(extra)}. Give the space the network's channels and layers."
+            f"missing {show(missing)}, left over {show(extra)}. {_advice(missing, extra)}"
         )
+
+
+def _advice(missing: Sequence[str], extra: Sequence[str]) -> str:
+    """What to do where names are missing or left over."""
+    second = lambda names: bool(names) and all(name.startswith("auxiliary_head.") for name in names)
+    if second(extra) and not missing:
+        return "The network has a second head: say auxiliary=True."
+    if second(missing) and not extra:
+        return "These weights have no second head: say auxiliary=False."
+    return (
+        "Give the space the network's channels and layers." if missing else "Leave out what is none of the network's."
+    )
 
 
 def _at(tree, path: tuple):

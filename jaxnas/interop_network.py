@@ -113,8 +113,8 @@ def from_torch(
 
     Args:
       genotype, space: of that network, of the same size.
-      tensors: {official name: array}, as `interop.read_state_dict` returns them. A leading "module." is passed over;
-        without any running statistics these start at 0 and 1.
+      tensors: {official name: array}, as `interop.read_state_dict` returns them. What PyTorch's wrappers put in
+        front of a name ("module.", "_orig_mod.") is passed over; without any running statistics these start at 0 and 1.
       auxiliary: whether it has an auxiliary head.
       names: how the code in question names the operations of a cell: `chosen_ops` or `cell_ops`.
 

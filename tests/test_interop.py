@@ -173,6 +173,24 @@ def test_prefix_and_running_statistics_are_passed_over(official):
     jax.tree.map(np.testing.assert_array_equal, from_torch(space, given), from_torch(space, theirs))
 
 
+@pytest.mark.parametrize("front", ["_orig_mod.", "module.module.", "_orig_mod.module.", "module._orig_mod.", ""])
+def test_what_wrappers_put_in_front_of_names_is_passed_over(official, front):
+    space, theirs = official
+    given = {front + name: value for name, value in theirs.items()}
+    jax.tree.map(np.testing.assert_array_equal, from_torch(space, given), from_torch(space, theirs))
+
+
+def test_names_that_are_one_without_their_wrappers(official):
+    space, theirs = official
+    with pytest.raises(ValueError, match="differ only in what PyTorch's wrappers put in front"):
+        from_torch(space, {**theirs, "module.stem.0.weight": theirs["stem.0.weight"]})
+
+
+def test_no_names(official):
+    with pytest.raises(ValueError, match="the state dict is empty"):
+        from_torch(official[0], {})
+
+
 def test_missing_names(official):
     space, theirs = official
     given = {name: value for name, value in theirs.items() if not name.startswith("classifier")}
@@ -182,7 +200,7 @@ def test_missing_names(official):
 
 def test_left_over_names(official):
     space, theirs = official
-    with pytest.raises(ValueError, match=r"missing 0 \(\), left over 1 \(alphas_normal\)\. Give the space"):
+    with pytest.raises(ValueError, match=r"missing 0 \(\), left over 1 \(alphas_normal\)\. Leave out what is no"):
         from_torch(space, {**theirs, "alphas_normal": np.zeros((14, 8))})
 
 

@@ -239,6 +239,22 @@ def test_means_of_a_small_state_see_all_of_it(side):
     assert seen == set(range(side)) and (side == 1 or len(range(0, side - window + 1, stride)) == 2)
 
 
+def test_weights_with_and_without_a_second_head_are_told_apart():
+    space = darts_network(2, 3, 4, image=(32, 32, 3))
+    shapes = [jax.eval_shape(network(SMALL, space, auxiliary=which).init, jax.random.key(0)) for which in (False, True)]
+    without, with_head = (
+        to_torch(SMALL, space, numbers(shape), auxiliary=which)
+        for which, shape in zip((False, True), shapes, strict=True)
+    )
+    with pytest.raises(ValueError, match=r"left over \d+ .*has a second head: say auxiliary=True"):
+        from_torch(SMALL, space, with_head)
+    with pytest.raises(ValueError, match=r"missing \d+ .*have no second head: say auxiliary=False"):
+        from_torch(SMALL, space, without, auxiliary=True)
+    wide = {**without, "classifier.weight": np.ones((100, without["classifier.weight"].shape[1]), np.float32)}
+    with pytest.raises(ValueError, match="Build the space with classes=100"):
+        from_torch(SMALL, space, wide)
+
+
 def test_an_auxiliary_head_needs_a_space_that_has_one():
     bench = from_nas_bench_201("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|")
     with pytest.raises(ValueError, match="no auxiliary head"):
