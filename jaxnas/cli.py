@@ -15,7 +15,7 @@ import jax
 import typer
 from rich.console import Console
 
-from jaxnas import cli_compare, cli_evaluate, cli_help, cli_show, cli_tables, logs, parallel, places
+from jaxnas import cli_compare, cli_evaluate, cli_help, cli_resume, cli_show, cli_tables, logs, parallel, places
 from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
@@ -68,12 +68,17 @@ _DEVICES = (
     f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
     "and pmap: each normalises by its own part of the batch."
 )
+OF_A_RUN = (  # options that a run keeps; the others are those of one sitting
+    *("strategy", "space", "dataset", "data_dir", "epochs", "batch", "channels", "depth", "alpha_rate", "stop"),
+    *("curvature", "samples", "fraction", "seed", "smoke", "precision", "matmul_precision"),
+)
 _LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation of each edge."
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 
 
 @app.command(epilog=cli_help.epilog("search"))
 def search(
+    context: typer.Context,
     strategy: Annotated[str, typer.Option(help=_STRATEGY, autocompletion=cli_help.a_strategy)] = "darts",
     space: Annotated[str, typer.Option(help=cli_show.SPACE, autocompletion=cli_help.a_space)] = "darts",
     dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=cli_help.a_dataset)] = "digits",
@@ -96,7 +101,7 @@ def search(
     layout: Annotated[str, typer.Option(help=cli_help.LAYOUT, autocompletion=cli_help.a_layout)] = "auto",
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help=cli_help.RESUME)] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help=cli_help.SMOKE)] = False,
     live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.TENSORBOARD)] = None,
@@ -107,30 +112,10 @@ def search(
 
     Without options: exact second-order DARTS on 1,797 handwritten digits, a few minutes on a laptop.
     """
-    if resume and out is None:
-        raise ValueError("--resume continues the run in a folder: name it with --out.")
+    given = cli_resume.asked(context, OF_A_RUN, out, resume)
     placement = placed(devices, distributed, out)
-    planned = plan(
-        strategy,
-        space,
-        dataset=dataset,
-        data_dir=data_dir,
-        epochs=epochs,
-        batch=batch,
-        channels=channels,
-        depth=depth,
-        alpha_rate=alpha_rate,
-        stop=stop,
-        curvature=curvature,
-        samples=samples,
-        fraction=fraction,
-        seed=seed,
-        smoke=smoke,
-        placement=placement,
-        precision=precision,
-        matmul_precision=matmul_precision,
-        layout=layout,
-    )
+    planned = plan(**given, placement=placement, layout=layout)
+    planned = planned._replace(settings={**planned.settings, **cli_resume.record(given)})
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
     if text := doubt(planned.precision, [stage.strategy for stage in planned.stages]):

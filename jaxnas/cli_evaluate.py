@@ -14,9 +14,19 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import augmentation, folder, logs, places
+from jaxnas import augmentation, cli_resume, folder, logs, places
 from jaxnas import data as data_sets
-from jaxnas.cli_help import PRECISION, PRODUCTS, SMOKE, TENSORBOARD, a_dataset, a_genotype, a_precision, a_recipe
+from jaxnas.cli_help import (
+    PRECISION,
+    PRODUCTS,
+    RESUME,
+    SMOKE,
+    TENSORBOARD,
+    a_dataset,
+    a_genotype,
+    a_precision,
+    a_recipe,
+)
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
@@ -42,8 +52,15 @@ _VALID = "Part of the training images that is held back and measured after each 
 _LABEL = "Name of the method in comparisons; the search's or the published genotype's unless given."
 
 
+OF_A_RUN = (  # options that a run keeps; the others are those of one sitting
+    *("what", "recipe", "dataset", "data_dir", "label", "seed", "smoke"),
+    *("epochs", "batch", "channels", "depth", "fraction", "valid_fraction", "precision", "matmul_precision"),
+)
+
+
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT, autocompletion=a_genotype)],
+    context: typer.Context,
+    what: Annotated[str | None, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT, autocompletion=a_genotype)] = None,
     recipe: Annotated[str, typer.Option(help=_RECIPE, autocompletion=a_recipe)] = "small",
     dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
@@ -59,15 +76,19 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     label: Annotated[str | None, typer.Option(help=_LABEL)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help=RESUME)] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help=SMOKE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
-    if resume and out is None:
-        raise ValueError("--resume continues the run in a folder: name it with --out.")
+    given = cli_resume.asked(context, OF_A_RUN, out, resume)
+    what, recipe, dataset, data_dir, label, seed, smoke = (given[name] for name in OF_A_RUN[:7])
+    epochs, batch, channels, depth, fraction, valid_fraction = (given[name] for name in OF_A_RUN[7:13])
+    precision, matmul_precision = given["precision"], given["matmul_precision"]
+    if what is None:
+        raise ValueError("name what to train: a search's folder, a genotype file, its text, or DARTS_V2 and its like.")
     refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, fraction=fraction, dataset=dataset)
     refuse(valid_fraction=valid_fraction, seed=seed, label=label)
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
@@ -94,6 +115,7 @@ def evaluate(
     search = searched(Path(what)) if Path(what).is_dir() else None
     label = given_or(label, what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
+    settings |= cli_resume.record(given)
     console = Console(quiet=quiet, stderr=as_json)
     say(
         console,

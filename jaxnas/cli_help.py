@@ -50,6 +50,7 @@ LAYOUT = (
     "How the supernet is compiled: side-by-side (few large kernels, all activations kept: GPU and TPU), "
     "side-by-side-recomputed (a cell's are computed again), in-loops (least memory: CPU); auto: the first that fits."
 )
+RESUME = "Continue the run in --out; what is not given is as it was."
 SMOKE = "One epoch on 16 images, whatever --epochs, --batch and --fraction say: does it run at all?"
 TENSORBOARD = "Write each epoch there for TensorBoard too, a search its alpha as well; needs tensorboardX."
 EXIT_CODES = {

@@ -21,6 +21,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if sys.platform != "win32":  # there, nothing keeps two processes out of one fol
     import fcntl
 
 Record = dict[str, Any]
+ASKED = "options"  # what the command line was told; the settings that follow from it are compared
 
 
 @contextlib.contextmanager
@@ -109,13 +111,13 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
         raise FileNotFoundError(errno.ENOENT, f"no run to continue in {folder}: leave out --resume to start one.")
     if not path.read_bytes() and not (folder / "metrics.jsonl").exists():  # ended between the claim and its first line
         write(path, json.dumps(config, indent=2) + "\n")
-    before, now = {**UNSAID, **_read_config(path)}, {**UNSAID, **json.loads(json.dumps(config))}
+    before, now = ({**UNSAID, **one, ASKED: None} for one in (_read_config(path), json.loads(json.dumps(config))))
     plain = lambda settings, name: json.dumps(settings.get(name), sort_keys=True)  # NaN is the same as NaN
     differing = [name for name in {**before, **now} if plain(before, name) != plain(now, name)]
     if "split" in differing and fingerprint.alike(str(before.get("split")), str(now.get("split"))):
         differing.remove("split")  # of a version that did not look at the pixels
     if differing:
-        told = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
+        told = "; ".join(f"{name} was {short(before.get(name))}, now {short(now.get(name))}" for name in differing)
         raise ValueError(f"the run in {folder} was started otherwise: {told}. Give the same settings to --resume.")
 
 

@@ -1,6 +1,8 @@
 """What is given on the command line is honoured as it is, or refused by its name before anything is made."""
 
+import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -18,7 +20,7 @@ def told(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     for module in (cli, planning):
         monkeypatch.setattr(module, "carry_out", lambda planned, *rest, **options: seen.append(planned))
-    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: seen.append(args))
+    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: seen.append((args, options)))
     monkeypatch.setattr(parallel, "leave", sys.exit)
     seen: list = []
 
@@ -160,7 +162,7 @@ def test_the_papers_recipe_takes_small_images(told, side, tmp_path):
     images = np.zeros((40, side, side, 1), np.uint8)
     np.savez(tmp_path / "small.npz", image=images, label=np.arange(40) % 4)
     asked = ("--recipe", "cifar", "--dataset", "small.npz", "--channels", 4, "--depth", 3)
-    assert told("evaluate", "DARTS_V2", *asked)[2].auxiliary == 0.4
+    assert told("evaluate", "DARTS_V2", *asked)[0][2].auxiliary == 0.4
 
 
 def test_a_file_where_a_folder_is_wanted_is_told(tmp_path):
@@ -176,3 +178,36 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path, monkeypatch):
     found = [places.fresh("darts", "a[b]/c:d", "seed1", among=tmp_path) for _ in range(3)]
     assert [path.name for path in found] == [f"20260101-000000-darts-a-b-c-d-seed1{end}" for end in ("", "-2", "-3")]
     assert all(path.is_dir() and path.parent == tmp_path for path in found)
+
+
+# ---------------------------------------------------------------- what a run keeps
+
+
+def test_a_run_is_continued_with_the_options_that_it_had(told, tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays())
+    asked = ("--dataset", "own.npz", "--data-dir", ".", "--channels", 6, "--seed", 3, "--alpha-rate", 0, "--epochs", 7)
+    first = told(*SMALL, *asked, "--curvature", 0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(first.settings))
+    again = told("search", "--out", "run", "--resume")
+    assert again.settings == first.settings and again.stages[0].epochs == 7 and again.watch is None
+    assert again.space.skeleton == first.space.skeleton and again.data.digest == first.data.digest
+    assert told("search", "--out", "run", "--resume", "--channels", 4).settings["channels"] == 4  # the run refuses it
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"options": 3}', '{"strategy": "gdas"}', "[" * 10**5])
+def test_a_record_without_options_leaves_the_usual_ones(told, record, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(record)
+    assert told("search", "--out", "run", "--resume").settings["strategy"] == "darts"
+
+
+def test_a_retraining_is_continued_with_the_options_that_it_had(told, tmp_path):
+    asked = ("evaluate", "DARTS_V2", "--channels", 4, "--depth", 3, "--seed", 5, "--epochs", 2, "--label", "mine")
+    first = told(*asked)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(first[1]["settings"]))
+    again = told("evaluate", "--out", "run", "--resume")
+    assert again[0][:3] == first[0][:3] and again[1]["settings"] == first[1]["settings"]
+    shutil.rmtree(tmp_path / "runs")  # that of the first, which had no --out
+    assert "name what to train" in told("evaluate")
