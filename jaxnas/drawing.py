@@ -170,12 +170,13 @@ def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: f
     _quieten(axes)
 
 
-def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = None) -> Figure:
     """Losses, accuracies, entropy, skips and what else was measured over the epochs; a grey line at the answer's epoch.
 
     Args:
       records: as logged: epoch, {train,valid}_loss, {train,valid}_accuracy, alpha_entropy, skips; {"measured": {name:
         number}} and {"stopped": {"epoch": the answer's}} where there are such.
+      undecided: entropy of gates that are all alike, nats; a dotted line.
 
     Raises:
       ValueError: if they hold none of these.
@@ -196,6 +197,9 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
             colour, dash = (COLOURS[3], VARIANTS[1][0]) if key.startswith("valid") else (COLOURS[2], "-")
             style: dict[str, Any] = {"color": colour, "ls": dash, "marker": "o" if len(points) < 3 else "", "ms": 4}
             axes.plot(*points.T, label=key.split("_")[0], **style)
+        if undecided is not None and keys == ("alpha_entropy",):
+            axes.axhline(undecided, color=INK, ls=":", lw=1.2, label="undecided")
+            axes.legend(frameon=False, fontsize=FONT)
         for answer in answers:
             axes.axvline(answer, color=QUIET, lw=1.2, zorder=0)
         axes.set_title(keys[0].removeprefix("train_").replace("_", " "), fontsize=FONT + 1, color=INK)

@@ -269,12 +269,13 @@ def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) 
     os.replace(part, target)
 
 
-def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype) -> list[Path]:
-    """Pictures of the answer's cells, of alpha over time and of the curves; the files written."""
+def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype, undecided=None) -> list[Path]:
+    """Pictures of the answer's cells, of alpha over time and of the curves, where the entropy of gates that are all
+    alike may be marked; the files written."""
     figures = {
         "cells.png": drawing.draw_cells(genotype, space.inputs),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
-        "curves.png": drawing.draw_curves(records),
+        "curves.png": drawing.draw_curves(records, undecided),
     }
     for name, figure in figures.items():
         drawing.save(figure, folder / name)

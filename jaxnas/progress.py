@@ -4,6 +4,7 @@ Where in the river: outside. Knows numbers and a terminal; no arrays.
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TimeElapsedColumn
 from rich.text import Text
 
+from jaxnas.evaluation.decision import Decision, doubt, told
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.terminal import field, say, warn
 
@@ -156,9 +158,14 @@ def show_signs(console: Console, record: Mapping[str, Any]) -> None:
 
 
 def show_end(
-    console: Console, out: Path, genotype: Genotype, seconds: Mapping[str, float], pictures: list[Path]
+    console: Console,
+    out: Path,
+    genotype: Genotype,
+    seconds: Mapping[str, float],
+    pictures: list[Path],
+    decided: Decision | None = None,
 ) -> None:
-    """The genotype, where the time went, and where everything lies."""
+    """The genotype, where the time went, where everything lies, how decided alpha is, and what to do next."""
     say(console)
     for cell in genotype.names:
         say(console, (cell, "bold"))
@@ -169,6 +176,12 @@ def show_end(
     )
     names = ", ".join(picture.name for picture in pictures)
     say(console, f"\n{times}. Everything lies in ", (str(out), "bold"), f"; look at {names}.")
+    if decided:
+        say(console, told(decided))
+    if text := decided and doubt(decided):
+        warn(console, text)
+    run, trained = shlex.quote(str(out)), shlex.quote(f"{out}-trained")
+    say(console, f"Next: jaxnas evaluate {run} --out {trained}; then jaxnas compare {trained}, beside others.")
 
 
 def duration(seconds: float) -> str:

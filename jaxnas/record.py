@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxnas import folder, reports
+from jaxnas.evaluation.decision import Decision, decision, level
 from jaxnas.evaluation.stopping import Rule, warnings
 from jaxnas.folder import Record
 from jaxnas.spaces.genotype import Genotype, to_json
@@ -75,15 +76,25 @@ def peak_memory() -> int:
     return int(stats.get("peak_bytes_in_use", resident))
 
 
+def decided_in(out: Path, space: Space) -> Decision:
+    """How decided alpha was after the epoch that is the answer."""
+    epoch = folder.answer(folder.read_records(out))["epoch"]
+    scores = {cell: table[epoch - 1] for cell, table in folder.read_scores(out).items()}
+    return decision(scores, {cell: space.mask(cell) for cell in scores})
+
+
 def record_answer(
     out: Path, space: Space, records: Sequence[Record], genotype: Genotype, told: Mapping[str, Any], program: Any
 ) -> list[Path]:
     """Writes the answer of a search, its result, its pictures and page (returned); no program, no new result."""
     folder.write(out / "genotype.json", to_json(genotype) + "\n")
-    pictures = folder.draw(out, space, records, genotype)
+    alive = {cell: space.mask(cell) for cell in space.cells}
+    alike = {record["stage"] for record in records} == {0}  # other stages have other operations
+    pictures = folder.draw(out, space, records, genotype, level(alive) if alike else None)
     memory = {**(program.memory_bytes if program else {}), "peak": peak_memory()}
     summary = {**told, "genotype": json.loads(to_json(genotype)), "last": records[-1]}
     summary |= {"answer": folder.answer(records), "memory_bytes": memory}
+    summary["decided"] = decided_in(out, space)._asdict()
     if program or not (out / "result.json").exists():
         folder.write(out / "result.json", json.dumps(summary, indent=2) + "\n")
     return [*pictures, reports.leave(out, space)]

@@ -26,7 +26,7 @@ from jaxnas.folder import Record
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
 from jaxnas.precision import FLOAT32, Precision
-from jaxnas.record import describe, environment, judge, measures, record_answer
+from jaxnas.record import decided_in, describe, environment, judge, measures, record_answer
 from jaxnas.recovery import opened, scores_after, unfinished
 from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
@@ -192,7 +192,8 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
             told = {"config": config, "seconds": seconds, **here, "layout": described(compiled.layout)}
             pictures = record_answer(out, space, records, genotype, told, compiled.program)
         interruption.forget(out)
-        progress.show_end(console, out, genotype, seconds, pictures)
+        decided = decided_in(out, space) if finish is decoded else None
+        progress.show_end(console, out, genotype, seconds, pictures, decided)
     parallel.wait("the run is written")
     verdict = Verdict(**records[-1]["stopped"]) if "stopped" in records[-1] else None
     return Result(genotype=genotype, state=state, records=records, folder=out, stopped=verdict)

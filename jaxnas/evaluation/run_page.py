@@ -16,6 +16,8 @@ import numpy as np
 
 from jaxnas.drawing import draw_cells
 from jaxnas.evaluation.charts import heat, lines
+from jaxnas.evaluation.decision import Decision, doubt
+from jaxnas.evaluation.decision import told as in_words
 from jaxnas.evaluation.outcomes import flat
 from jaxnas.evaluation.page import document, table
 from jaxnas.spaces.genotype import Genotype
@@ -141,6 +143,8 @@ def _notes(run: Run) -> list[tuple[str, str]]:
     entropy = _points(run.records, "alpha_entropy")
     if entropy:
         said.append(("entropy of alpha", f"{entropy[0][1]:.4f} nats after epoch 1, {entropy[-1][1]:.4f} at the end"))
+    if found := run.result.get("decided"):
+        said.append(("how decided alpha is", " ".join(how(Decision(**found)) for how in (in_words, doubt))))
     if run.records:
         told = run.records[-1].get("measured", {})
         said += [(name.replace("_", " "), f"{value:.4g} after the last epoch") for name, value in told.items()]
