@@ -199,7 +199,8 @@ def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = 
             axes.plot(*points.T, label=key.split("_")[0], **style)
         if undecided is not None and keys == ("alpha_entropy",):
             axes.axhline(undecided, color=INK, ls=":", lw=1.2, label="undecided")
-            axes.legend(frameon=False, fontsize=FONT)
+            axes.legend(frameon=False, fontsize=FONT, loc="lower left")
+            axes.set_ylim(0, 1.05 * max(undecided, *(record[keys[0]] for record in records), 1e-3))
         for answer in answers:
             axes.axvline(answer, color=QUIET, lw=1.2, zorder=0)
         axes.set_title(keys[0].removeprefix("train_").replace("_", " "), fontsize=FONT + 1, color=INK)

@@ -257,11 +257,19 @@ def test_the_compiler_still_aborts_without_a_barrier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["a100", "v5e", "v6e"])
-def test_nas_bench_201_compiles(target):
+@pytest.mark.parametrize(
+    ("target", "program"),
+    [
+        *((target, Program(space="nas_bench_201", depth=1, batch=16)) for target in ("a100", "v5e", "v6e")),
+        ("v5e", Program(space="s2", depth=3, batch=16)),
+        ("v5e", Program(space="nas_bench_201", depth=1, batch=16, devices=4, placement="mesh-local")),
+    ],
+    ids=lambda one: one if isinstance(one, str) else title(one),
+)
+def test_a_step_compiles(target, program):
     if lacking := targets.TARGETS[target].missing():
         pytest.skip(lacking)
-    row = compilers.compile_apart(Job(target, Program(space="nas_bench_201", depth=1), {}), 3000)
+    row = compilers.compile_apart(Job(target, program, {}), 3000)
     assert row.outcome == "compiled", row.last_line
     assert row.report["launches"] > 0 and row.report["temporary_bytes"] > 0
     assert (row.report["cycles"] is not None) == target.startswith("v")
