@@ -21,7 +21,7 @@ from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import carry_out, placed, plan
 from jaxnas.precision import LowPrecision
-from jaxnas.refusals import doubt
+from jaxnas.refusals import Lopsided, doubt, lopsided
 from jaxnas.runner import run
 from jaxnas.terminal import say, warn
 
@@ -118,13 +118,15 @@ def search(
     planned = planned._replace(settings={**planned.settings, **cli_resume.record(given)})
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
-    if text := doubt(planned.precision, [stage.strategy for stage in planned.stages]):
-        warn(console, text)
+    for text in (doubt(planned.precision, [stage.strategy for stage in planned.stages]), lopsided(planned.data)):
+        if text:
+            warn(console, text)
     out = out or places.fresh(strategy, Path(dataset).stem, f"seed{seed}")
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
         with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe, warnings.catch_warnings():
-            warnings.simplefilter("ignore", LowPrecision)  # told above
+            for kind in (LowPrecision, Lopsided):  # told above
+                warnings.simplefilter("ignore", kind)
             more = {"show": partial(shown, space=planned.space)} if live else {}
             carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
     except KeyboardInterrupt as error:

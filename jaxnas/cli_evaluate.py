@@ -84,9 +84,8 @@ def evaluate(
 ) -> None:
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
     given = cli_resume.asked(context, OF_A_RUN, out, resume)
-    what, recipe, dataset, data_dir, label, seed, smoke = (given[name] for name in OF_A_RUN[:7])
-    epochs, batch, channels, depth, fraction, valid_fraction = (given[name] for name in OF_A_RUN[7:13])
-    precision, matmul_precision = given["precision"], given["matmul_precision"]
+    what, recipe, dataset, data_dir, label, seed, smoke, *rest = given.values()  # in the order of OF_A_RUN
+    epochs, batch, channels, depth, fraction, valid_fraction, precision, matmul_precision = rest
     if what is None:
         raise ValueError("name what to train: a search's folder, a genotype file, its text, or DARTS_V2 and its like.")
     refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, fraction=fraction, dataset=dataset)

@@ -21,6 +21,8 @@ from jaxnas import fingerprint
 from jaxnas.datasets import arrays, prepared
 from jaxnas.datasets.stored import Stored
 
+DIGITS = "digits"  # the set that travels with the package
+
 
 class Batch(NamedTuple):
     """Images with their labels: numpy arrays on the host, jax arrays after `jax.device_put`."""
@@ -117,12 +119,11 @@ def spelt(name: str, found: Dataset) -> str:
 
 
 def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any]) -> Dataset:
-    if name.lower() == (digits := "digits"):
-        name = digits
+    if name.lower() == DIGITS:
         with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
-            return _from_arrays(name, dict(np.load(file, allow_pickle=False)))
+            return _from_arrays(DIGITS, dict(np.load(file, allow_pickle=False)))
     if arrays.is_file(name):
-        path = arrays.found(name, data_dir)
+        path = arrays.path_of(name, data_dir)
         return _from_arrays(path.stem, arrays.read_npz(path))
     parts, classes, name = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))

@@ -269,9 +269,10 @@ def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) 
     os.replace(part, target)
 
 
-def draw(folder: Path, space: Space, records: Sequence[Record], genotype: Genotype, undecided=None) -> list[Path]:
-    """Pictures of the answer's cells, of alpha over time and of the curves, where the entropy of gates that are all
-    alike may be marked; the files written."""
+def draw(
+    folder: Path, space: Space, records: Sequence[Record], genotype: Genotype, undecided: float | None = None
+) -> list[Path]:
+    """Pictures of the answer's cells, of alpha over time and of the curves, with the entropy that is `undecided`."""
     figures = {
         "cells.png": drawing.draw_cells(genotype, space.inputs),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),

@@ -16,6 +16,10 @@ from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
 
 
+class Lopsided(RuntimeWarning):
+    """A half of the images has one class only."""
+
+
 def check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
     """Raises ValueError where stages, space and images do not fit one another; says what was given and what to do."""
     first = stages[0].reshape(space, None) if stages else space  # says what does not fit before anything is written
@@ -30,8 +34,21 @@ def check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> Non
         if int(half.label.min()) < 0 or int(half.label.max()) >= space.classes:
             worst = int(half.label.max() if half.label.min() >= 0 else half.label.min())
             raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
+    if text := lopsided(data):
+        warnings.warn(text, Lopsided, stacklevel=3)
     if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):
         raise ValueError(f"batch={batch}, epochs={[stage.epochs for stage in stages]}: all must be at least 1.")
+
+
+def lopsided(data: Split) -> str:
+    """Why nothing can be learnt from a half of the images; empty where both have several classes."""
+    for name, half, moved in (("train", data.train, "the weights"), ("valid", data.valid, "alpha")):
+        if len(half.label) and int(half.label.min()) == int(half.label.max()):
+            return (
+                f"all {len(half.label)} {name} images, which move {moved}, are of class {int(half.label[0])}: nothing "
+                "can be learnt from them. Take more images (--fraction), or another --seed."
+            )
+    return ""
 
 
 def check_precision(

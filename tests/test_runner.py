@@ -22,6 +22,7 @@ from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Verdict
 from jaxnas.hypergradient import first_order
 from jaxnas.record import measures
+from jaxnas.refusals import Lopsided, check, lopsided
 from jaxnas.runner import run
 from jaxnas.search import bind
 from jaxnas.spaces.darts import SEARCHED, darts
@@ -316,3 +317,12 @@ def test_another_way_to_finish(tmp_path, result):
     assert from_json((found.folder / "genotype.json").read_text()) == found.genotype
     assert json.loads((found.folder / "result.json").read_text())["genotype"] == json.loads(to_json(found.genotype))
     assert numbers(found.records) == numbers(result.records)
+
+
+def test_a_half_of_one_class_is_told():
+    """Two classes, and by chance one of them alone among the images that move alpha."""
+    one = DATA.valid._replace(label=np.zeros_like(DATA.valid.label) + 1)
+    assert "all 9 valid images, which move alpha, are of class 1: nothing" in lopsided(DATA._replace(valid=one))
+    assert lopsided(DATA) == ""
+    with pytest.warns(Lopsided, match="which move the weights, are of class 1"):
+        check(SPACE, DATA._replace(train=one), 4, [Stage(row(9), 1)])

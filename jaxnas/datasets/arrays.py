@@ -31,7 +31,7 @@ def is_file(name: str) -> bool:
     return bool(re.search(r"\.(?!\d+(\.|$))\w+$|^[~./]|\\|://", name.strip())) or Path(name).is_file()
 
 
-def found(name: str, data_dir: str | os.PathLike | None) -> Path:
+def path_of(name: str, data_dir: str | os.PathLike | None) -> Path:
     """The `.npz` file of a name; `~` is the home folder, and a relative path starts in `data_dir`.
 
     Raises:
