@@ -31,7 +31,7 @@ from rich.console import Console
 from experiments.truth import between, reduced
 from jaxnas import data as data_sets
 from jaxnas import drawing
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.evaluation import recipes
 from jaxnas.evaluation.diagnostics import Watch, estimated_spectrum
 from jaxnas.evaluation.statistics import summary
@@ -163,7 +163,7 @@ def main(
     out: Path = Path("runs/collapse"),
 ) -> None:
     """Skips and curvature of searches with several decays, and whether stopping early gives a better cell."""
-    keep_compiled_programs()
+    keep_programs()
     decays, images, training = DECAYS, 1200, 10
     if smoke:
         dataset, spaces, decays, images, epochs, training = "digits", "s2", DECAYS[:2], 16, 1, 1

@@ -21,7 +21,7 @@ import typer
 
 from experiments import truth
 from experiments.batched import Found, alone, together
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.planning import Plan, plan
 from jaxnas.spaces.nas_bench_201 import nas_bench_201
 from jaxnas.stages import Stage, progressive
@@ -80,7 +80,7 @@ def main(
     out: Path = Path("runs/combined"),
 ) -> None:
     """True accuracies of what composed rows and their parents find."""
-    keep_compiled_programs()
+    keep_programs()
     if smoke:
         rows = "gdas,pc-darts x gdas"
     truth.study(searched, rows.split(","), dataset, data_dir, table, smoke=smoke, out=out)

@@ -27,7 +27,7 @@ import typer
 from matplotlib.figure import Figure
 
 from jaxnas import augmentation, data, drawing, spaces
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.folder import write
 from jaxnas.hypergradient import INNER, OUTER, Batches, finite_difference, one_pass, through, unrolled
 from jaxnas.record import environment
@@ -172,7 +172,7 @@ def main(
     out: Path = Path("runs/exactness"),
 ) -> None:
     """Exact against finite-difference second order, along a real search."""
-    keep_compiled_programs()
+    keep_programs()
     make = partial(spaces.darts, channels, 5)
     if smoke:
         dataset, make, batch, batches, steps, every = "digits", partial(spaces.s2, 2, 3), 8, "8", 2, 1

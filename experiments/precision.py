@@ -37,7 +37,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from experiments.exactness import agreement
 from jaxnas import augmentation, data, spaces
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.compiler import quick
 from jaxnas.folder import write
 from jaxnas.hypergradient import INNER, OUTER, Batches, finite_difference, first_order, one_pass, through, unrolled
@@ -211,7 +211,7 @@ def main(
     out: Path = Path("runs/precision"),
 ) -> None:
     """Alpha's gradient in shorter numbers beside float32, along a real search."""
-    keep_compiled_programs()
+    keep_programs()
     make = partial(spaces.darts, channels, layers)
     if smoke:
         dataset, make, batch, steps = "digits", partial(spaces.s2, 2, 3), 8, 2

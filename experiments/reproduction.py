@@ -28,7 +28,7 @@ from rich.console import Console
 
 from experiments.scale import Scale
 from jaxnas import augmentation, cli_tables, data
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.data import Batch, Dataset, Split
 from jaxnas.epoch import Diverged, steps_per_epoch
 from jaxnas.evaluation import benchmark
@@ -260,7 +260,7 @@ def main(doc: str, recipe: Callable[..., Reproduction], expected: Expected | Map
     asked = _asked(parser, {name: list(expected) for name in chosen}, paths)
     name = " ".join([Path(getfile(recipe)).stem, *(asked[name] for name in chosen)])
     out = asked["out"] or Path("runs") / f"{name.replace(' ', '-')}-{asked['seed']}"
-    keep_compiled_programs()
+    keep_programs()
     try:
         it = recipe(asked["smoke"], **{name: asked[name] for name in (*chosen, *paths)})
         told = reproduce(it, name, out=out, **{name: asked[name] for name in ("seed", "data_dir", "resume")})

@@ -22,7 +22,7 @@ import typer
 from rich.console import Console
 
 from jaxnas import data, random_genotype
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.cli_compare import leave
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import outcomes, recipes, report
@@ -67,7 +67,7 @@ def main(
     out: Path = Path("runs/retraining"),
 ) -> None:
     """Train several cells alike, and compare them."""
-    keep_compiled_programs()
+    keep_programs()
     if smoke:
         dataset, fraction, channels, depth, epochs, seeds, randoms = "digits", 0.1, 4, 3, 1, 1, 1
     whole = data.load(dataset, data_dir)

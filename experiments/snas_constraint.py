@@ -26,7 +26,7 @@ import numpy as np
 import typer
 
 from jaxnas import augmentation, data
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.folder import write
 from jaxnas.hypergradient import Batches
@@ -105,7 +105,7 @@ def main(
     out: Path = Path("runs/snas_constraint"),
 ) -> None:
     """Sizes of the networks that SNAS finds, by the weight of its resource term."""
-    keep_compiled_programs()
+    keep_programs()
     if smoke:
         dataset, channels, layers, batch, steps, seeds, lambdas = "digits", 2, 3, 2, 2, 1, "0,1e-3"
     sizes = {"channels": channels, "layers": layers, "batch": batch, "steps": steps, "alpha_rate": alpha_rate}

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from experiments.batched import Found, alone, together
 from jaxnas import data as data_sets
 from jaxnas import drawing
-from jaxnas.cli import keep_compiled_programs
+from jaxnas.cache import keep_programs
 from jaxnas.evaluation import benchmark
 from jaxnas.evaluation.benchmark import Table
 from jaxnas.evaluation.random_search import random_genotype
@@ -278,7 +278,7 @@ def main(
     out: Path = Path("runs/truth"),
 ) -> None:
     """True accuracies of what each method finds."""
-    keep_compiled_programs()
+    keep_programs()
     if smoke:
         rows = "random,darts-first-order,gdas"
     study(searched, rows.split(","), dataset, data_dir, table, smoke=smoke, out=out, epochs=epochs)

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import typer
 from rich.console import Console
 
 from jaxnas import cli_compare, cli_evaluate, cli_help, cli_resume, cli_show, cli_tables, logs, parallel, places
+from jaxnas.cache import keep_programs
 from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
@@ -155,18 +155,9 @@ for name, command in COMMANDS.items():
     app.command(name, epilog=cli_help.epilog(name))(command)
 
 
-def keep_compiled_programs() -> None:
-    """Keeps compiled programs in ~/.cache/jaxnas, so that the second start is quick; JAX's own settings win."""
-    if not (os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.values.get("jax_compilation_cache_dir")):
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        if not base.startswith("~"):  # a user without a home has no cache
-            jax.config.update("jax_compilation_cache_dir", str(Path(base) / "jaxnas" / "xla"))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-
-
 def main() -> None:
     """Runs a command; what the user can mend is told in one sentence, without a traceback."""
-    keep_compiled_programs()
+    keep_programs()
     try:
         app()
     except (ValueError, OSError, MemoryError, Diverged, parallel.Disagreement, ImportError) as error:

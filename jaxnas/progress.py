@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TimeElapsedColumn
 from rich.text import Text
 
+from jaxnas.cache import noticed
 from jaxnas.evaluation.decision import Decision, doubt, told
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.terminal import field, say, warn
@@ -49,6 +50,15 @@ def waiting(console: Console, what: str) -> Iterator[None]:
     with Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, transient=True) as bar:
         bar.add_task(what, total=None)
         yield
+
+
+@contextlib.contextmanager
+def compiling(console: Console, what: str) -> Iterator[None]:
+    """The same while programs are compiled, or read from disk; which of the two it was is told at the end."""
+    with noticed() as came_from:
+        with waiting(console, f"compiling {what}, unless it is found on disk"):
+            yield
+        say(console, f"{what}: {came_from()}")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from jax import Array
 from rich.console import Console
 
 from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports
+from jaxnas.cache import keep_programs
 from jaxnas.data import Batch, Dataset, Split, whole
 from jaxnas.epoch import Diverged, Program, compile_init, run_epoch
 from jaxnas.evaluation.cost import genotype_cost, total
@@ -123,8 +124,11 @@ def fit(
             folder.write(out / "genotype.json", to_json(genotype) + "\n")
         seconds = {"compile": 0.0, "run": sum(record["seconds"] for record in records)}
         before, plain = seconds["run"], precision.cast(augmentation.plain(stats))
-        told_of = "compiling the training step (once; the next start finds it in the cache)"
-        with progress.waiting(console, told_of), precision.in_force():  # for all that is traced and lowered
+        keep_programs()
+        with (
+            progress.compiling(console, "the training step"),
+            precision.in_force(),
+        ):  # for all that is traced and lowered
             started = time.perf_counter()
             every = -(-len(parts.train.label) // recipe.batch)
             training = bind(

@@ -15,7 +15,7 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import checkpoint, folder, interruption, parallel, progress, recovery
+from jaxnas import cache, checkpoint, folder, interruption, parallel, progress, recovery
 from jaxnas.agreement import check_copies
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, on_device, run_epoch
@@ -159,8 +159,8 @@ def run(
     if any(stage.settings for stage in stages):
         config["stages"] = [dict(stage.settings) for stage in stages]
     config |= {"measured_every": watch.every} if watch else {}
-    placement = placement or parallel.one()
-    placement.check_batch(batch)
+    (placement := placement or parallel.one()).check_batch(batch)
+    cache.keep_programs()
     layouts = [layout] if layout else choices()
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
         images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
@@ -201,7 +201,7 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
 
 def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list[Record], epochs: int, seconds):
     """The compiled epoch and measure, and where to start: a state drawn, as it was saved, or inside an epoch."""
-    with progress.waiting(job.console, "compiling the search step (once; the next start finds it in the cache)"):
+    with progress.compiling(job.console, "the search step"):
         laid_out = lambda one, axis=None: _bound(job, strategy, space, one, axis)
         search = laid_out(job.layouts[0])
         began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)

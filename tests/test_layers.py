@@ -211,11 +211,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "terminal",
     ),
     "terminal": (),
+    "cache": (),
     "options": (),
     "places": ("folder",),
     "epoch": ("agreement", "compiler", "data", "hypergradient", "parallel", "search"),
     "folder": ("archive", "drawing", "fingerprint", "precision", "spaces.genotype", "spaces.space"),
-    "progress": ("evaluation.decision", "spaces.genotype", "terminal"),
+    "progress": ("cache", "evaluation.decision", "spaces.genotype", "terminal"),
     "logs": ("runner",),
     "live": ("progress", "spaces.space", "terminal"),
     "record": (
