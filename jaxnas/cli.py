@@ -50,7 +50,6 @@ def _common(
 
 
 _STRATEGY = f"How to search: {', '.join(STRATEGIES)}. [bold]darts[/bold] is exact second order."
-_DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _DATA_DIR = "Folder with prepared TFDS data sets; ~/tensorflow_datasets unless given."
 _ALPHA_RATE = f"Learning rate of alpha; the paper's unless given, ten times it for searches under {SHORT:,} steps."
 _STOP = (
@@ -81,7 +80,7 @@ def search(
     context: typer.Context,
     strategy: Annotated[str, typer.Option(help=_STRATEGY, autocompletion=cli_help.a_strategy)] = "darts",
     space: Annotated[str, typer.Option(help=cli_show.SPACE, autocompletion=cli_help.a_space)] = "darts",
-    dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=cli_help.a_dataset)] = "digits",
+    dataset: Annotated[str, typer.Option(help=cli_help.DATASET, autocompletion=cli_help.a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help=_DATA_DIR)] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the search, or of each of its stages.")] = 10,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch, for the weights and again for alpha.")] = 64,

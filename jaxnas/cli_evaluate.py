@@ -17,6 +17,7 @@ from rich.console import Console
 from jaxnas import augmentation, cli_resume, folder, logs, places
 from jaxnas import data as data_sets
 from jaxnas.cli_help import (
+    DATASET,
     PRECISION,
     PRODUCTS,
     RESUME,
@@ -42,7 +43,6 @@ from jaxnas.terminal import say
 
 _WHAT = "A search's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 _RECIPE = f"How to train: {', '.join(RECIPES)}; small is for a CPU, the others are the papers'."
-_DATASET = "digits (in the package), a TFDS name such as cifar10, or a .npz file with 'image' and 'label'."
 _SIZE = "the papers' unless given, for the recipe small a small one."
 _DEVICES = (
     f"Which devices share each batch, and how: {', '.join(DEVICES)}. mesh: all, with the numbers of one; mesh-local "
@@ -62,7 +62,7 @@ def evaluate(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="RUN|GENOTYPE", help=_WHAT, autocompletion=a_genotype)] = None,
     recipe: Annotated[str, typer.Option(help=_RECIPE, autocompletion=a_recipe)] = "small",
-    dataset: Annotated[str, typer.Option(help=_DATASET, autocompletion=a_dataset)] = "digits",
+    dataset: Annotated[str, typer.Option(help=DATASET, autocompletion=a_dataset)] = "digits",
     data_dir: Annotated[Path | None, typer.Option(help="Folder with prepared TFDS data sets.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's unless given.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch; the recipe's unless given.")] = None,

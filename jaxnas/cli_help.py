@@ -38,6 +38,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
     "lookup": ("jaxnas lookup runs/a --table table.npz", "jaxnas lookup runs/a --table table.npz --json"),
     "tabular": ("jaxnas tabular --table table.npz --method random --method evolution --runs 100 --out tabular",),
 }
+DATASET = (
+    "digits (in the package), a TFDS name such as cifar10, a .npz file with 'image' and 'label', or a folder/ with a "
+    "sub-folder of images for each class."
+)
 PRECISION = (
     "Numbers of the network: float32; tf32, float32 with shorter products on GPU and TPU; bfloat16, activations in "
     "bfloat16. Weights, alpha, losses and optimizers are float32 in each."

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from jaxnas import fingerprint
-from jaxnas.datasets import arrays, prepared
+from jaxnas.datasets import arrays, folders, prepared
 from jaxnas.datasets.stored import Stored
 
 DIGITS = "digits"  # the set that travels with the package
@@ -78,7 +78,8 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     is one fifth of the images, drawn with seed 0.
 
     Args:
-      name: "digits"; or a path that ends in `.npz`, with the arrays `image` (uint8 `[N, H, W, C]`), `label`
+      name: "digits"; or a folder, "photos/", with a sub-folder of images for each class, see `datasets.folders`; or a
+        path that ends in `.npz`, with the arrays `image` (uint8 `[N, H, W, C]`), `label`
         (integers `[N]`) and optionally `test_image` and `test_label` (pickled objects are refused), and `classes`,
         their number, where some of them have no image; or a TFDS name such as "cifar10" or "name/config:version".
       data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets; a relative `.npz` path starts
@@ -119,13 +120,18 @@ def spelt(name: str, found: Dataset) -> str:
 
 
 def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any]) -> Dataset:
+    parts: Any
     if name.lower() == DIGITS:
         with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
             return _from_arrays(DIGITS, dict(np.load(file, allow_pickle=False)))
     if arrays.is_file(name):
         path = arrays.path_of(name, data_dir)
-        return _from_arrays(path.stem, arrays.read_npz(path))
-    parts, classes, name = read(name, data_dir)
+        if path.suffix.lower() == ".npz":
+            return _from_arrays(path.stem, arrays.read_npz(path))
+        parts, names = folders.read(path)
+        name, classes = path.resolve().name, len(names)
+    else:
+        parts, classes, name = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))
     return Dataset(name=name, train=train, test=test, classes=classes)
 

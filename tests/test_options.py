@@ -145,8 +145,8 @@ def test_a_tilde_is_the_home_folder(told, monkeypatch, tmp_path):
     [
         ("x.npy", "a file of the kind '.npy'"),
         ("x.csv", "a file of the kind '.csv'"),
-        ("folder/", "a folder|no data set"),
-        (".", "is a folder"),
+        ("folder/", "is not there"),
+        (".", "has 0 images in 0 sub-folders"),
         ("C:\\data\\mine.npz", "with / between folders|is not there"),
         ("file://x.npz", "is not there|on this machine"),
         ("absent.npz", "absent.npz is not there"),

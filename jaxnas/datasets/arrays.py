@@ -28,24 +28,24 @@ INTEGER = "expected one integer per image, [N]"
 
 def is_file(name: str) -> bool:
     """Whether the name of a set is a path, and none of TFDS."""
-    return bool(re.search(r"\.(?!\d+(\.|$))\w+$|^[~./]|\\|://", name.strip())) or Path(name).is_file()
+    return bool(re.search(r"\.(?!\d+(\.|$))\w+$|^[~./]|/$|\\|://", name.strip())) or Path(name).is_file()
 
 
 def path_of(name: str, data_dir: str | os.PathLike | None) -> Path:
-    """The `.npz` file of a name; `~` is the home folder, and a relative path starts in `data_dir`.
+    """The `.npz` file or the folder of a name; `~` is the home folder, and a relative path starts in `data_dir`.
 
     Raises:
       ValueError: for another kind of file; says how to make one of this kind.
     """
     path = Path(os.path.expanduser(data_dir or "."), os.path.expanduser(name.strip()))  # without a home, as it is
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" or path.is_dir():
         return path
     if "://" in name or "\\" in name:
         raise ValueError(f"no data set {name!r}: give the path of a file on this machine, with / between folders.")
-    kind = "a folder" if path.is_dir() else f"a file of the kind {path.suffix!r}" if path.suffix else "no data set"
+    kind = f"a file of the kind {path.suffix!r}" if path.suffix else "not there"
     raise ValueError(
-        f"{name!r} is {kind}: give an .npz file, by numpy.savez('mine.npz', image=..., label=...), digits, or the name "
-        "of a TFDS set."
+        f"{name!r} is {kind}: give an .npz file, by numpy.savez('mine.npz', image=..., label=...), a folder with a "
+        "sub-folder of images for each class, digits, or the name of a TFDS set."
     )
 
 

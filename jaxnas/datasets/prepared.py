@@ -108,6 +108,7 @@ def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:
             return _builder(alike[0] + name[len(head) :], data_dir)
         close = difflib.get_close_matches(head.lower(), known, n=5)
         meant = f"did you mean {', '.join(close)}? " if close else ""
+        meant = f"{name} is a folder here: write {name}/ to read its images. " if Path(name).is_dir() else meant
         raise ValueError(
             f"no data set {name!r} ({_first_line(error)}); {meant}Possible are 'digits' (embedded), a path "
             f"that ends in .npz, and the {len(known) - 1} sets of TFDS (tensorflow_datasets.list_builders())."
