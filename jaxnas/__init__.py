@@ -17,6 +17,8 @@ The public names, in the order in which data flows:
     jn.fit         trains it from scratch, by jn.recipes           jn.Trained     what that leaves
 """
 
+from importlib.metadata import version as _version
+
 from jaxnas import augmentation as augmentation
 from jaxnas import data as data
 from jaxnas import drawing as drawing
@@ -123,3 +125,5 @@ from jaxnas.strategies.algorithms import random_sharing as random_sharing
 from jaxnas.strategies.algorithms import smooth_darts as smooth_darts
 from jaxnas.strategies.algorithms import snas as snas
 from jaxnas.strategies.strategy import Strategy as Strategy
+
+__version__ = _version("jaxnas")

@@ -48,6 +48,10 @@ class Dataset:
     test: Batch  # numpy, in the same form
     classes: int
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(getattr(self, part).label):,} {part}" for part in ("train", "test"))
+        return f"Dataset({self.name!r}: {counts} images {_sides(self.train)}, {self.classes} classes)"
+
     def __post_init__(self) -> None:
         for part in ("train", "test"):
             where = f"{self.name}, {part} part"
@@ -67,6 +71,10 @@ class Split(NamedTuple):
     valid: Batch  # moves alpha
     test: Batch  # moves neither
     digest: str  # of rows, labels and pixels, see `fingerprint`
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(getattr(self, part).label):,} {part}" for part in ("train", "valid", "test"))
+        return f"Split({counts} images {_sides(self.train)}; {self.digest[:12]})"
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -234,6 +242,10 @@ def take(images: Batch, rows: Array) -> Batch:
     (2, 8, 8, 1)
     """
     return Batch(*(jnp.asarray(leaf)[rows] for leaf in images))
+
+
+def _sides(part: Batch) -> str:
+    return " x ".join(map(str, np.shape(part.image)[1:]))
 
 
 def _split(dataset: Dataset, rows: Sequence[np.ndarray]) -> Split:

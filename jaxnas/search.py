@@ -46,6 +46,9 @@ class Search(NamedTuple):
     strategy: Strategy
     space: Space
 
+    def __repr__(self) -> str:
+        return f"Search in {self.space!r} by {self.strategy!r}"
+
 
 def bind(
     strategy: Strategy,
@@ -68,6 +71,8 @@ def bind(
       `Search`. Batches are `Batches(train=Batch(image, label), valid=...)`; metrics are {"train", "valid"} of
       {"loss", "accuracy", "grad_norm", "moves"}, scalars, as in `alternating`.
     """
+    if isinstance(strategy, Space):
+        raise TypeError("bind(strategy, space): the space was given first; swap the two.")
     relaxation, net = strategy.relaxation, model(space, strategy.mixing)
 
     def error(weights, gates: CellGates, batch: Batch, key: Array, step: Array) -> Metrics:

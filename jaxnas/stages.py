@@ -15,6 +15,7 @@ import numpy as np
 from jaxnas.spaces.space import CellGates, Space
 from jaxnas.strategies.algorithms import dr_nas, p_darts
 from jaxnas.strategies.strategy import Strategy
+from jaxnas.strategies.telling import told
 
 # (space, last scores or None) -> the space of this stage. Scores are those on disk: gates of edges are ones
 Reshape = Callable[[Space, CellGates | None], Space]
@@ -33,6 +34,10 @@ class Stage(NamedTuple):
     epochs: int
     reshape: Reshape = keep  # what the scores of the stage before do to the space
     settings: Mapping[str, Any] = MappingProxyType({})  # plain data: what makes it another run, compared on resume
+
+    def __repr__(self) -> str:
+        more = "" if self.reshape is keep else f", reshape={told(self.reshape)}"
+        return f"Stage({self.epochs} epochs{more}, {self.strategy!r})"
 
 
 def keep_best(most: int) -> Reshape:

@@ -94,7 +94,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "hypergradient": (),
     "bilevel": ("hypergradient", "wanted"),
     "strategies.optimizers": ("hypergradient",),
-    "strategies.strategy": ("bilevel", *SLOTS),
+    "strategies.strategy": ("bilevel", *SLOTS, "strategies.telling"),
+    "strategies.telling": ("hypergradient", "strategies.mixing", "strategies.relaxation"),
     "strategies.algorithms": (
         "bilevel",
         "hypergradient",
@@ -103,7 +104,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "strategies.strategy",
         *SLOTS,
     ),
-    "table": ("hypergradient", STRATEGIES),
+    "table": (STRATEGIES,),
     "search": ("bilevel", "hypergradient", SPACES, STRATEGIES),
     "seeds": ("hypergradient", "search", "spaces.genotype", "spaces.space"),
     "stages": (SPACES, STRATEGIES),

@@ -45,6 +45,12 @@ class Genotype:
     def __post_init__(self) -> None:
         _check(self)
 
+    def __repr__(self) -> str:
+        edges = lambda name: ", ".join(f"{op} {source}>{target}" for op, source, target in self.edges(name))
+        states = lambda name: " ".join(map(str, self.concat(name)))
+        cells = [f"\n  {name}: {edges(name)}; out {states(name)}" for name in self.names]
+        return f"Genotype({self.space!r}{''.join(cells)})"
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the cell types, in order."""

@@ -86,6 +86,13 @@ class Space:
     def __post_init__(self) -> None:
         _check(self)
 
+    def __repr__(self) -> str:
+        image = " x ".join(map(str, self.image))
+        return (
+            f"Space({self.name!r}: {len(self.skeleton)} layers, cells {', '.join(self.cells)}, "
+            f"{len(self.edges)} edges x {len(self.ops)} operations; images {image}, {self.classes} classes)"
+        )
+
     def replace(self, **changes) -> "Space":
         """The same space with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -5,6 +5,7 @@ composition.
 """
 
 import dataclasses
+import textwrap
 
 from jaxnas.bilevel import Solver
 from jaxnas.strategies.decoding import Decode, top_edges
@@ -12,6 +13,7 @@ from jaxnas.strategies.mixing import Mixing, weighted_sum
 from jaxnas.strategies.penalty import Join, Penalty, no_penalty, plus
 from jaxnas.strategies.perturbation import Perturb, unperturbed
 from jaxnas.strategies.relaxation import Relaxation, softmax
+from jaxnas.strategies.telling import slot_names, told
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,10 @@ class Strategy:
     penalty: Penalty = dataclasses.field(default_factory=no_penalty)  # gates -> extra loss
     join: Join = plus  # loss and extra loss -> what alpha descends
     decode: Decode = dataclasses.field(default_factory=top_edges)  # scores -> genotype
+
+    def __repr__(self) -> str:
+        slots = ", ".join(f"{name}={told(getattr(self, name))}" for name in slot_names(self))
+        return textwrap.fill(f"Strategy({slots})", 110, subsequent_indent="  ")
 
     def replace(self, **slots) -> "Strategy":
         """The same strategy with some slots filled differently."""
