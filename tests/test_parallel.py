@@ -294,7 +294,7 @@ def test_each_process_decodes_its_own_images(tmp_path):
         out = tmp_path / f"run-{name}"
         records = [{k: v for k, v in record.items() if k not in clocks} for record in epochs_in(out)]
         config = json.loads((out / "config.json").read_text())
-        assert config.pop("dataset") == name
+        assert config.pop("dataset") == config.pop("options")["dataset"] == name
         found[name] = records, config, jax.tree.leaves(checkpoint.read(out / "checkpoints", 2))
     assert len(found["tiny"][0]) == 2 and found["tiny"][:2] == found["tiny.npz"][:2]
     assert all(map(np.array_equal, *(states for *_, states in found.values())))
