@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom, and what is stored in them is what a run shows."""
 
 import ast
+import importlib
 import json
 from pathlib import Path
 
@@ -48,6 +49,10 @@ def test_public_names_only(path):
         isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace"
         for node in ast.walk(tree)
     )
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module.startswith("jaxnas")]
+    for node in taken:
+        there = importlib.import_module(node.module)
+        assert all(hasattr(there, alias.name) for alias in node.names), ast.unparse(node)
 
 
 @pytest.mark.slow
