@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-OPTIONS = "options"  # where config.json holds them
+from jaxnas.folder import ASKED
+
 PATHS = ("data_dir",)  # options that are paths; kept as absolute ones
 
 
@@ -42,7 +43,7 @@ def record(options: Mapping[str, Any]) -> dict[str, Any]:
       options: of `asked`.
     """
     plain = lambda value: str(value.absolute()) if isinstance(value, Path) else value
-    return {OPTIONS: {name: plain(value) for name, value in options.items()}}
+    return {ASKED: {name: plain(value) for name, value in options.items()}}
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:
@@ -53,7 +54,7 @@ def _was_typed(context: typer.Context, name: str) -> bool:
 def _kept(out: Path) -> dict[str, Any]:
     """What the folder's record says; nothing where it is damaged or older, which is told elsewhere."""
     try:
-        found = json.loads((out / "config.json").read_text(encoding="utf-8")).get(OPTIONS, {})
+        found = json.loads((out / "config.json").read_text(encoding="utf-8")).get(ASKED, {})
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -202,7 +202,7 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
 def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list[Record], epochs: int, seconds):
     """The compiled epoch and measure, and where to start: a state drawn, as it was saved, or inside an epoch."""
     with progress.compiling(job.console, "the search step"):
-        laid_out = lambda one, axis=None: _bound(job, strategy, space, one, axis)
+        laid_out = partial(_bound, job, strategy, space)
         search = laid_out(job.layouts[0])
         began, like = time.perf_counter(), jax.eval_shape(search.init, job.key)
         if mine and mine[-1]["stage_ended"]:
@@ -224,7 +224,7 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
     return _Compiled(search, layout, program, *(watched or (None, ()))), start
 
 
-def _bound(job: _Job, strategy: Strategy, space: Space, layout: Layout, axis: str | None) -> Search:
+def _bound(job: _Job, strategy: Strategy, space: Space, layout: Layout, axis: str | None = None) -> Search:
     return bind(strategy, space, model=partial(supernet, layout=layout), augment=job.augment, axis_name=axis)
 
 

@@ -22,7 +22,12 @@ def say(console: Console, *parts: Part) -> None:
 
 
 def warn(console: Console, text: str) -> None:
-    """One sentence that should be seen."""
+    """One sentence that should be seen.
+
+    Args:
+      console: where.
+      text: the sentence.
+    """
     say(console, ("warning:", "bold yellow"), f" {text}")
 
 
@@ -40,10 +45,21 @@ def table(*heads: str, title: str | None = None, unbroken: tuple[str, ...] = (),
 
 
 def add(shown: Table, *cells: str, end: bool = False) -> None:
-    """Adds a row of texts as they are, and a line behind it."""
+    """Adds a row of texts as they are.
+
+    Args:
+      shown: the table.
+      cells: one for each column.
+      end: whether a line follows.
+    """
     shown.add_row(*map(Text, cells), end_section=end)
 
 
 def field(form: str, style: str = "none") -> TextColumn:
-    """A column of a progress bar."""
+    """A column of a progress bar.
+
+    Args:
+      form: what it shows of a task, as `str.format` fills it.
+      style: of the text.
+    """
     return TextColumn(form, style=style, markup=False)

@@ -239,7 +239,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "cli_tables": ANYTHING,  # but not `cli`
     "cli_show": ANYTHING,  # but not `cli`
     "cli_help": ("catalogue", "names"),
-    "cli_resume": (),
+    "cli_resume": ("folder",),
     "catalogue": ("data", "datasets.prepared", "evaluation.recipes", "names", "spaces.genotype", "table"),
     "__main__": ("cli",),
     "": ANYTHING,  # jaxnas/__init__.py

@@ -27,12 +27,19 @@ INTEGER = "expected one integer per image, [N]"
 
 
 def is_file(name: str) -> bool:
-    """Whether the name of a set is a path, and none of TFDS."""
+    """Whether the name of a set is a path, and none of TFDS.
+
+    Args:
+      name: as it was given.
+    """
     return bool(re.search(r"\.(?!\d+(\.|$))\w+$|^[~./]|/$|\\|://", name.strip())) or Path(name).is_file()
 
 
 def path_of(name: str, data_dir: str | os.PathLike | None) -> Path:
     """The `.npz` file or the folder of a name; `~` is the home folder, and a relative path starts in `data_dir`.
+
+    Args:
+      name, data_dir: as they were given.
 
     Raises:
       ValueError: for another kind of file; says how to make one of this kind.
@@ -50,7 +57,10 @@ def path_of(name: str, data_dir: str | os.PathLike | None) -> Path:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file: image and label, perhaps test_image, test_label and classes.
+    """The arrays of a file: image [N, H, W, C] and label [N], perhaps test_image, test_label and classes [].
+
+    Args:
+      path: of the file.
 
     Raises:
       FileNotFoundError: where there is no such file.
@@ -89,7 +99,12 @@ def _renamed(path: Path, names: Sequence[str]) -> str:
 
 
 def check_part(where: str, image: Any, label: Any) -> None:
-    """Raises a ValueError for what is not uint8 [N, H, W, C] with integers [N]; says how to make it so."""
+    """Raises a ValueError for what is not uint8 [N, H, W, C] with integers [N]; says how to make it so.
+
+    Args:
+      where: name of the set and its part, for the error.
+      image, label: arrays, or images that are still on disk.
+    """
     told = f"{where}: images are {dtype(image)} {np.shape(image)}"
     if dtype(image) != np.uint8:
         raise ValueError(f"{told}, expected uint8 with values 0..255; {_to_bytes(np.asarray(image))}.")
@@ -139,7 +154,13 @@ def _to_integers(label: Any) -> str:
 
 
 def check_labels(where: str, label: np.ndarray, classes: int) -> None:
-    """Raises a ValueError for a label outside 0..classes-1, and for fewer than two classes."""
+    """Raises a ValueError for a label outside 0..classes-1, and for fewer than two classes.
+
+    Args:
+      where: name of the set and its part, for the error.
+      label: integers [N].
+      classes: their number.
+    """
     if classes < 2:
         raise ValueError(f"{where}: {classes} class, and nothing to tell apart: give images of two classes at least.")
     outside = np.maximum(label.astype(np.int64) - (classes - 1), -label.astype(np.int64))

@@ -28,8 +28,8 @@ def decision(scores: Mapping[str, Any], alive: Mapping[str, np.ndarray]) -> Deci
     """How decided scores are.
 
     Args:
-      scores: {cell: mean gates [E, O]}.
-      alive: {cell: [E, O]}, which operations are left.
+      scores: {cell: mean gates [E, O]}; they need not sum to 1.
+      alive: {cell: bool [E, O]}, which operations are left.
 
     >>> decision({"cell": [[0.7, 0.2, 0.1]]}, {"cell": np.ones((1, 3), bool)}).margin
     0.5

@@ -53,16 +53,25 @@ def rows(value: Any, outputs: Iterable[int]) -> list[tuple[Any, ...]]:
       outputs: states that are concatenated.
     """
     nodes = items(value)
-    if nodes and all(isinstance(node, list | tuple) and node and isinstance(node[0], list | tuple) for node in nodes):
+    if _nested(nodes):
         return [(*items(row), target) for target, node in enumerate(nodes, 2) for row in items(node)]
     return [(*items(row), into) for row, into in zip(nodes, targets(len(nodes), outputs), strict=True)]
 
 
 def length(value: Any) -> int:
-    """Number of rows, however they are nested; each node has two where it has any others than one for each state."""
+    """Number of rows of a cell whose nodes have two each, however they are written.
+
+    Args:
+      value: as for `rows`.
+    """
     nodes = items(value)
-    nested = all(isinstance(node, list | tuple) and node and isinstance(node[0], list | tuple) for node in nodes)
-    return 2 * len(nodes) if nodes and nested else len(nodes)
+    return 2 * len(nodes) if _nested(nodes) else len(nodes)
+
+
+def _nested(nodes: tuple) -> bool:
+    """Whether there is a list of rows for each node."""
+    several = lambda node: isinstance(node, list | tuple) and node and isinstance(node[0], list | tuple)
+    return bool(nodes) and all(map(several, nodes))
 
 
 def targets(rows: int, outputs: Iterable[int]) -> tuple[int, ...]:
