@@ -2,21 +2,25 @@
 
 Where in the river: between the spring and the logits. A `Transform` is (key, images) -> images for a whole
 batch, pure, with static shapes, so that it runs inside the jitted step, vmapped over seeds, or on each
-device. This file knows pixels; no labels (bar the names of sets whose classes a mirror changes), no files, no
-network, no alpha.
+device. One that holds numbers is a pytree of them: a compiled epoch takes them as arguments, so that another
+split of the images is the same program. This file knows pixels; no labels (bar the names of sets whose classes
+a mirror changes), no files, no network, no alpha.
 """
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.tree_util import Partial
 from jax.typing import DTypeLike
 
 from jaxnas.data import Batch, Dataset
+from jaxnas.hoisting import tree_of
 
 Transform = Callable[[Array, Array], Array]  # (key, images [B, H, W, C]) -> images [B, H, W, C]
 
@@ -91,12 +95,12 @@ def normalize(stats: Statistics, dtype: DTypeLike = jnp.float32) -> Transform:
     2.0
     """
     mean, deviation = (np.asarray(leaf, np.float32).reshape(1, 1, 1, -1) for leaf in stats)
+    return Partial(partial(_normalized, dtype), mean, deviation)
 
-    def transform(key: Array, images: Array) -> Array:
-        del key
-        return ((images.astype(jnp.float32) - mean) / deviation).astype(dtype)
 
-    return transform
+def _normalized(dtype: DTypeLike, mean: Array, deviation: Array, key: Array, images: Array) -> Array:
+    del key
+    return ((images.astype(jnp.float32) - mean) / deviation).astype(dtype)
 
 
 def pad_crop(padding: int) -> Transform:
@@ -209,13 +213,13 @@ def chain(*transforms: Transform) -> Transform:
     (2, 8, 8, 1)
     """
 
-    def transform(key: Array, images: Array) -> Array:
-        keys = jax.random.split(key, len(transforms))
-        for key_transform, apply in zip(keys, transforms, strict=True):
-            images = apply(key_transform, images)
-        return images
+    return Partial(_chained, tuple(map(tree_of, transforms)))
 
-    return transform
+
+def _chained(transforms: tuple[Partial, ...], key: Array, images: Array) -> Array:
+    for key_transform, apply in zip(jax.random.split(key, len(transforms)), transforms, strict=True):
+        images = apply(key_transform, images)
+    return images
 
 
 def default_augmentation(dataset: Dataset, stats: Statistics) -> Transform:

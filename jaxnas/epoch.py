@@ -6,6 +6,7 @@ Where in the river: around the step. Knows a `Search` and arrays of images; no f
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -16,9 +17,10 @@ from jax import Array, lax
 from jaxnas.agreement import agreed
 from jaxnas.compiler import options, quick
 from jaxnas.data import Batch, epoch_rows
+from jaxnas.hoisting import called, tree_of
 from jaxnas.hypergradient import Batches
 from jaxnas.parallel import Placement, one
-from jaxnas.search import Search, SearchState
+from jaxnas.search import HOISTED, Search, SearchState
 
 State = TypeVar("State")  # of a search, or of a retraining
 PACE = 2.0  # seconds between two looks of the host at a running epoch
@@ -36,6 +38,13 @@ class Program(NamedTuple):
     compile_seconds: float
     memory_bytes: dict[str, int]  # of the compiled program: arguments, outputs, temporaries
     step_of: Callable[[Any], Any] = lambda state: state.bilevel.step  # steps that a state has made
+
+
+class Told(NamedTuple):
+    """What a compiled epoch is told: its key, and functions whose leaves are the numbers that only scale."""
+
+    key: Array
+    functions: Any
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
@@ -65,18 +74,34 @@ def compile_epoch(
     placement = placement or one()
     placement.check_batch(batch)
     sizes = sizes or _sizes(data)
-    step = jax.jit(search.step)  # traced once, inlined
+    step, look = jax.jit(called), lambda state: (state.bilevel.step, state.bilevel.alpha)  # traced once, inlined
 
-    def run(state: SearchState, data: Batches, key: Array, start: Array, stop: Array):
-        batches = batches_of(data, key, batch, placement, sizes)
-        return stretch(step, batches, state, start, stop, lambda state: (state.bilevel.step, state.bilevel.alpha))
+    def run(state: SearchState, data: Batches, told: Told, start: Array, stop: Array):
+        batches = batches_of(data, told.key, batch, placement, sizes)
+        return stretch(partial(step, told.functions), batches, state, start, stop, look)
 
-    began = time.perf_counter()
     state = jax.eval_shape(search.init, jax.random.key(0))
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    compiled = placement.compile(run, state, data, key, number, number)
-    return Program(compiled, steps_per_epoch(sizes[0], batch), time.perf_counter() - began, memory_of(compiled))
+    return compile_stretch(run, state, data, search.step, placement, steps_per_epoch(sizes[0], batch))
+
+
+def compile_stretch(
+    run: Callable[..., Any], state: Any, data: Any, step: Callable[..., Any], placement: Placement, steps: int
+) -> Program:
+    """The program of a stretch of an epoch; the numbers of the step are arguments that it keeps by it.
+
+    Args:
+      run: (state, data, told, start, stop) -> (state, sums, bad step).
+      state, data: arrays or their shapes.
+      step: of a search or a training; others that differ in their numbers are the same program.
+      placement: where it runs.
+      steps: in an epoch.
+    """
+    began, number = time.perf_counter(), jax.ShapeDtypeStruct((), jnp.int32)
+    told = Told(jax.eval_shape(lambda: jax.random.key(0)), tree_of(step))
+    compiled = placement.compile(run, state, data, told, number, number)
+    spread = placement.spread(told.functions)
+    start = lambda state, data, key, *stretch: compiled(state, data, Told(key, spread), *stretch)
+    return Program(start, steps, time.perf_counter() - began, memory_of(compiled))
 
 
 def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array], State]:
@@ -134,14 +159,22 @@ def _sizes(data: Batches) -> tuple[int, int]:
 
 
 def compile_measure(
-    measure: Callable[[SearchState, Batches], Mapping[str, Array]], search: Search, data: Batches, batch: int
+    watch: Callable[[Search], Callable[[SearchState, Batches], Mapping[str, Array]]],
+    search: Search,
+    data: Batches,
+    batch: int,
 ) -> tuple[Callable[[SearchState, Batches, Array], Any], tuple[str, ...]]:
     """A compiled (state behind an epoch, data, its key) -> the measure on its last batches, and the names measured."""
     last = steps_per_epoch(data.train.label.shape[0], batch) - 1
-    run = lambda state, data, key: measure(state, batches_of(data, key, batch)(last))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    lowered = jax.jit(run).lower(jax.eval_shape(search.init, key), data, key)
-    return lowered.compile(options()), tuple(lowered.out_info)
+
+    def run(state: SearchState, data: Batches, told: Told):
+        seen = watch(search._replace(**told.functions))
+        return seen(state, batches_of(data, told.key, batch)(last))
+
+    key, mine = jax.eval_shape(lambda: jax.random.key(0)), {name: tree_of(getattr(search, name)) for name in HOISTED}
+    lowered = jax.jit(run).lower(jax.eval_shape(search.init, key), data, Told(key, mine))
+    compiled = lowered.compile(options())
+    return lambda state, data, key: compiled(state, data, Told(key, mine)), tuple(lowered.out_info)
 
 
 def memory_of(compiled) -> dict[str, int]:

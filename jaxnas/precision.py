@@ -9,10 +9,14 @@ products there. Hence `in_force` goes around both.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 from jax import Array
+from jax.tree_util import Partial
+
+from jaxnas.hoisting import tree_of
 
 ACTIVATIONS = ("float32", "bfloat16")
 PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}  # -> what JAX calls it
@@ -38,7 +42,7 @@ class Precision(NamedTuple):
         Args:
           augment: (key, images [B, H, W, C]) -> images.
         """
-        return lambda key, images: augment(key, images).astype(self.activations)
+        return Partial(partial(_cast, self.activations), tree_of(augment))
 
     def check(self) -> None:
         """Raises ValueError where there is no such precision; says which there are."""
@@ -50,6 +54,10 @@ class Precision(NamedTuple):
     def exact(self) -> bool:
         """Whether nothing is shorter than float32."""
         return self == FLOAT32
+
+
+def _cast(activations: str, augment: Partial, key: Array, images: Array) -> Array:
+    return augment(key, images).astype(activations)
 
 
 FLOAT32 = Precision("float32", "float32")

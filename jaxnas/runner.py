@@ -213,7 +213,7 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
         shared, say = partial(laid_out, axis=job.placement.axis_name), partial(warn, job.console)
         layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
         search = laid_out(layout)
-        watched = job.watch and compile_measure(job.watch.measure(search), search, _on_one_device(job), job.batch)
+        watched = job.watch and compile_measure(job.watch.measure, search, _on_one_device(job), job.batch)
         start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)
         if start is None and draw:
             start = draw(jax.random.fold_in(job.key, index))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from jaxnas.hoisting import hoisted, tree_of
 from jaxnas.hypergradient import INNER, OUTER, Batch, Batches, BilevelState, Metrics, Problem
 from jaxnas.spaces import layout
 from jaxnas.spaces.genotype import Genotype
@@ -24,6 +25,7 @@ from jaxnas.strategies.perturbation import unperturbed
 from jaxnas.strategies.strategy import Strategy
 
 Augment = Callable[[Array, Array], Array]  # (key, images) -> images
+HOISTED = ("problem", "step", "measure", "rebind")  # fields of a search that tell its numbers
 
 
 class SearchState(NamedTuple):
@@ -34,7 +36,7 @@ class SearchState(NamedTuple):
 
 
 class Search(NamedTuple):
-    """A strategy bound to a space."""
+    """A strategy bound to a space; those of HOISTED tell the numbers that only scale (`hoisting.tree_of`)."""
 
     init: Callable[[Array], SearchState]  # key -> state
     step: Callable[[SearchState, Batches], tuple[SearchState, Metrics]]  # pure; you jit it
@@ -64,7 +66,8 @@ def bind(
       strategy: how to search, a row of the table.
       space: what may be built.
       model: (space, mixing) -> Model; the supernet unless given.
-      augment: (key, images [B, H, W, C] as they are stored) -> float images [B, H, W, C]; runs inside the step.
+      augment: (key, images [B, H, W, C] as they are stored) -> float images [B, H, W, C]; runs inside the step. The
+        leaves of a `jax.tree_util.Partial`, as `augmentation.normalize` returns it, are numbers of the search.
       axis_name: mapped axis over which gradients are averaged (pmap, shard_map); none on one device.
 
     Returns:
@@ -73,6 +76,11 @@ def bind(
     """
     if isinstance(strategy, Space):
         raise TypeError("bind(strategy, space): the space was given first; swap the two.")
+    made = lambda augment: _bound(strategy, space, model, augment, axis_name)
+    return hoisted(made, tree_of(augment), HOISTED)
+
+
+def _bound(strategy: Strategy, space: Space, model, augment: Augment, axis_name: str | None) -> Search:
     relaxation, net = strategy.relaxation, model(space, strategy.mixing)
 
     def error(weights, gates: CellGates, batch: Batch, key: Array, step: Array) -> Metrics:

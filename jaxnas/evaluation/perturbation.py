@@ -18,6 +18,7 @@ from jaxnas.bilevel import Solver, alternating
 from jaxnas.data import epoch_rows, take
 from jaxnas.epoch import steps_per_epoch
 from jaxnas.evaluation.shared_weights import Tell, scorer, silent
+from jaxnas.hoisting import tree_of
 from jaxnas.hypergradient import Batches
 from jaxnas.search import Search, SearchState
 from jaxnas.spaces.genotype import Genotype
@@ -158,14 +159,14 @@ def _trainer(search: Search, solver: Solver, batch: int) -> Callable[..., Search
     """(state, all images, key, decided) -> the state an epoch later; compiled once."""
 
     @jax.jit
-    def train(state: SearchState, data: Batches, key: Array, decided: Mapping[str, Decided]) -> SearchState:
+    def train(rebind, state: SearchState, data: Batches, key: Array, decided: Mapping[str, Decided]) -> SearchState:
         relaxation = projected(search.strategy.relaxation, decided)
-        step = search.rebind(search.strategy.replace(relaxation=relaxation, solver=solver)).step
+        step = rebind(search.strategy.replace(relaxation=relaxation, solver=solver)).step
         rows = [epoch_rows(k, half.label.shape[0], batch) for k, half in zip(jax.random.split(key), data, strict=True)]
         batches = lambda i: Batches(*(take(half, r[i % len(r)]) for half, r in zip(data, rows, strict=True)))
         return lax.fori_loop(0, len(rows[0]), lambda i, state: step(state, batches(i))[0], state)
 
-    return train
+    return partial(train, tree_of(search.rebind))
 
 
 def _gates(search: Search, state: SearchState, decided: Mapping[str, Decided]) -> dict[str, Gates]:

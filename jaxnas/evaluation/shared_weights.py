@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.data import Batch, epoch_rows, take
+from jaxnas.hoisting import tree_of
 from jaxnas.hypergradient import Metrics
 from jaxnas.search import Search, SearchState
 from jaxnas.spaces.genotype import Genotype
@@ -81,14 +82,14 @@ def counted_scorer(search: Search, batch: int) -> Callable[..., Metrics]:
     """`scorer` with the number of batches as a fifth argument (None: all), so that any number is the same program."""
 
     @jax.jit
-    def score(state: SearchState, gates: CellGates, images: Batch, key: Array, most: Array) -> Metrics:
+    def score(measure, state: SearchState, gates: CellGates, images: Batch, key: Array, most: Array) -> Metrics:
         key_rows, key = jax.random.split(key)
         rows = epoch_rows(key_rows, images.label.shape[0], batch)
-        one = lambda i: search.measure(state, gates, take(images, rows[i]), jax.random.fold_in(key, i))
+        one = lambda i: measure(state, gates, take(images, rows[i]), jax.random.fold_in(key, i))
         count = jnp.minimum(most, len(rows))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, 0))
         sums = lax.fori_loop(0, count, lambda i, sums: jax.tree.map(jnp.add, sums, one(i)), zeros)
         return jax.tree.map(lambda total: total / count.astype(total.dtype), sums)
 
-    everything = np.iinfo(np.int32).max
-    return lambda *args: score(*args[:-1], jnp.int32(everything if args[-1] is None else args[-1]))
+    measure, everything = tree_of(search.measure), np.iinfo(np.int32).max
+    return lambda *args: score(measure, *args[:-1], jnp.int32(everything if args[-1] is None else args[-1]))

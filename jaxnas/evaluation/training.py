@@ -1,11 +1,10 @@
 """Training a network from scratch, and its accuracy on images that it has not seen: pure functions.
 
 Where in the river: behind the second waist. `bind` puts a network and a recipe together as `search.bind` does for a
-search; `compile_epoch` makes an epoch one program, `compile_test` a whole test. Knows no files and no clock but the
-compiler's; `retraining.fit` is the loop around it.
+search; `compile_epoch` makes an epoch one program, `compile_test` a whole test. Knows no files and no clock;
+`retraining.fit` is the loop around it.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.tree_util import Partial
 
 from jaxnas.compiler import options
 from jaxnas.data import Batch, epoch_rows, take
-from jaxnas.epoch import Program, memory_of, steps_per_epoch, stretch
+from jaxnas.epoch import Program, Told, compile_stretch, steps_per_epoch, stretch
 from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
+from jaxnas.hoisting import called, hoisted, tree_of
 from jaxnas.parallel import Placement, one
 from jaxnas.search import Augment
 from jaxnas.spaces.network import Network, Variables, drop_paths
@@ -83,6 +84,11 @@ def bind(
 
     Reference: quark0/darts, `cnn/train.py`, `train`.
     """
+    made = lambda augment: _bound(network, recipe, every, augment, axis_name)
+    return hoisted(made, tree_of(augment), ("step",))
+
+
+def _bound(network: Network, recipe: Recipe, every: int, augment: Augment, axis_name: str | None) -> Training:
     tx = optimizer(recipe, every)
     mean = (lambda tree: tree) if axis_name is None else partial(lax.pmean, axis_name=axis_name)
 
@@ -137,20 +143,16 @@ def compile_epoch(
     """
     placement, size = placement or one(), size or data.label.shape[0]
     placement.check_batch(batch)
-    step = jax.jit(training.step)  # traced once, inlined
+    step = jax.jit(called)  # traced once, inlined
 
-    def run(state: TrainState, data: Batch, key: Array, start: Array, stop: Array):
-        rows = epoch_rows(key, size, batch)
-        return stretch(
-            step, lambda i: placement.take(data, rows[i]), state, start, stop, lambda state: (state.step, ())
-        )
+    def run(state: TrainState, data: Batch, told: Told, start: Array, stop: Array):
+        rows, mine = epoch_rows(told.key, size, batch), partial(step, told.functions)
+        taken = lambda i: placement.take(data, rows[i])
+        return stretch(mine, taken, state, start, stop, lambda state: (state.step, ()))
 
-    began = time.perf_counter()
-    key, number = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
-    state = jax.eval_shape(training.init, key)
-    compiled = placement.compile(run, state, data, key, number, number)
-    seconds = time.perf_counter() - began
-    return Program(compiled, steps_per_epoch(size, batch), seconds, memory_of(compiled), lambda state: state.step)
+    state = jax.eval_shape(training.init, jax.random.key(0))
+    program = compile_stretch(run, state, data, training.step, placement, steps_per_epoch(size, batch))
+    return program._replace(step_of=lambda state: state.step)
 
 
 Test = Callable[[Variables], dict[str, float]]
@@ -171,7 +173,7 @@ def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) ->
     size = data.label.shape[0]
     places = jnp.arange(steps_per_epoch(size, batch) * batch, dtype=jnp.int32).reshape(-1, batch)
 
-    def run(variables: Variables, data: Batch):
+    def run(variables: Variables, data: Batch, prepare: Partial):
         def one(rows: Array):
             part, counts = take(data, jnp.minimum(rows, size - 1)), rows < size
             logits = network.apply(variables, prepare(jax.random.key(0), part.image))
@@ -181,10 +183,10 @@ def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) ->
         return lax.map(one, places)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data).compile(options())
+    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data, tree_of(prepare)).compile(options())
 
     def test(variables: Variables) -> dict[str, float]:
-        errors, right = (np.asarray(part) for part in jax.device_get(compiled(variables, data)))
+        errors, right = (np.asarray(part) for part in jax.device_get(compiled(variables, data, tree_of(prepare))))
         return {"accuracy": int(right.sum()) / size, "loss": float(errors.sum(dtype=np.float64)) / size}
 
     return test

@@ -1,0 +1,119 @@
+"""Numbers that only scale are arguments of programs: another split or seed compiles nothing anew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from draws import small_model, two_cells
+from rich.console import Console
+
+from jaxnas.augmentation import Statistics, chain, flip, normalize, pad_crop, statistics
+from jaxnas.data import Batch, Split
+from jaxnas.evaluation.diagnostics import Watch, spectrum
+from jaxnas.evaluation.recipes import small
+from jaxnas.hoisting import called, hoisted, tree_of
+from jaxnas.hypergradient import Batches, first_order
+from jaxnas.precision import BFLOAT16
+from jaxnas.retraining import fit
+from jaxnas.runner import run
+from jaxnas.search import bind
+from jaxnas.spaces.darts import SEARCHED, darts
+from jaxnas.spaces.genotype import read
+from jaxnas.spaces.nas_bench_201 import nas_bench_201_network
+from jaxnas.stages import Stage
+from jaxnas.strategies.algorithms import darts as row
+
+SPACE = two_cells(darts(channels=2, layers=3, classes=4, image=(8, 8, 1))).replace(ops=(SEARCHED[0], SEARCHED[3]))
+SKIPS = read("|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
+BRIGHT, DARK = (Statistics(np.array([mean]), np.array([dev])) for mean, dev in ((120.0, 30.0), (40.0, 7.0)))
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """The texts of all programs that are compiled, in order."""
+    found, really = [], jax.stages.Lowered.compile
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda low, *args: found.append(low.as_text()) or really(low, *args)
+    )
+    return found
+
+
+def split(seed, side=8):
+    draw = np.random.default_rng(seed)
+    part = lambda count: Batch(
+        draw.integers(0, 100 + 50 * seed, (count, side, side, 1)).astype(np.uint8), np.arange(count, dtype=np.int32) % 3
+    )
+    return Split(part(8), part(8), part(4), f"split {seed}")
+
+
+def augmentation(parts):
+    return chain(pad_crop(1), flip(), normalize(statistics(parts.train)))
+
+
+def test_another_seed_and_split_are_the_same_programs(texts, tmp_path):
+    """Epoch, first weights, measure: a second run, and one resumed, find all of their programs."""
+
+    def search(seed, epochs=1, **options):
+        parts = split(seed)
+        stages = [Stage(row(8, hypergradient=first_order()), epochs)]
+        return run(
+            stages, SPACE, parts, jax.random.key(seed), out=tmp_path / str(seed), batch=4, augment=augmentation(parts),
+            watch=Watch(spectrum), console=Console(quiet=True), **options,
+        )  # fmt: skip
+
+    first, known = search(0), set(texts)
+    assert len(known) == 4  # two that draw the weights, the epoch, the measure
+    second = search(1)
+    assert set(texts) == known
+    assert first.records[0]["train_loss"] != second.records[0]["train_loss"]
+    search(1, resume=True)
+    assert set(texts) == known
+
+
+def test_another_split_is_the_same_retraining(texts, tmp_path):
+    space = nas_bench_201_network(2, 1, 3, image=(4, 4, 1))
+    for seed in (0, 1):
+        parts = split(seed, side=4)
+        fit(SKIPS, space, small(epochs=1, batch=4), parts, jax.random.key(seed), out=tmp_path / str(seed),
+            console=Console(quiet=True))  # fmt: skip
+    assert len(texts) == 8  # first weights, epoch, and the tests of two parts, twice
+    assert len(set(texts)) == 4
+
+
+def batches(search):
+    image, label = jnp.full((2, *search.space.image), 90, jnp.uint8), jnp.array([0, 1], jnp.int32)
+    return Batches(*(Batch(image, label),) * 2)
+
+
+def test_a_step_computes_by_its_own_numbers():
+    """As an argument, a function with other numbers is the same program and gives what it gives alone."""
+    searches = [bind(row(8), SPACE, model=small_model, augment=normalize(stats)) for stats in (BRIGHT, DARK)]
+    state, data = searches[0].init(jax.random.key(0)), batches(searches[0])
+    alone = [jax.jit(search.step)(state, data)[1]["train"]["loss"] for search in searches]
+    trees = [tree_of(search.step) for search in searches]
+    lowered = [jax.jit(called).lower(tree, state, data) for tree in trees]
+    assert lowered[0].as_text() == lowered[1].as_text()
+    assert "4.000000e+01" not in lowered[1].as_text()
+    program = lowered[0].compile()
+    assert alone[0] != alone[1]
+    for number, tree in enumerate(trees):
+        given = jax.tree.unflatten(jax.tree.structure(trees[0]), jax.tree.leaves(tree))
+        np.testing.assert_allclose(program(given, state, data)[1]["train"]["loss"], alone[number], rtol=1e-6)
+
+
+def test_what_a_caller_puts_in_its_place_is_what_runs():
+    search = bind(row(8), SPACE, model=small_model, augment=normalize(DARK))
+    mine = search._replace(step=lambda state, data: (state, {"train": {}}))
+    assert jax.tree.leaves(tree_of(mine.step)) == []
+    assert jax.jit(called)(tree_of(mine.step), 3, ())[0] == 3
+
+
+def test_functions_without_numbers_have_no_leaves_and_others_keep_them():
+    plain = lambda key, images: images
+    assert jax.tree.leaves(tree_of(plain)) == []
+    assert tree_of(tree_of(plain)).func is plain
+    for transform in (normalize(DARK), chain(plain, normalize(DARK)), BFLOAT16.cast(chain(normalize(DARK), plain))):
+        assert [float(leaf.item()) for leaf in jax.tree.leaves(transform)] == [40.0, 7.0]
+    record = hoisted(lambda scale: BFLOAT16._replace(products=lambda x: scale * x), 3, ("products",))
+    assert record.products(2) == tree_of(record.products)(2) == 6
+    assert jax.tree.leaves(tree_of(record.products)) == [3]
