@@ -4,16 +4,14 @@ Where in the river: the outermost shore, beside `cli`.
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
-from jaxnas import ablation, cli_help, folder
+from jaxnas import ablation, cli_help, folder, terminal
 from jaxnas.evaluation import outcomes, report
 from jaxnas.evaluation.comparison import Comparison
 from jaxnas.evaluation.comparison import compare as compared
@@ -37,13 +35,16 @@ def compare(
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs: retrained, looked up, searched.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.md, .json and .html.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown document, not tables.")] = False,
     baseline: Annotated[str | None, typer.Option(help=_BASELINE)] = None,
 ) -> None:
     """Compare methods by their runs, over seeds, against random search; refuse what cannot be compared."""
     found = compared([outcomes.read(one) for one in _once(runs)], baseline=baseline)
     if as_json:
         typer.echo(_json(found))
+    elif markdown:
+        typer.echo(report.markdown(found), nl=False)
     else:
         _show(found)
     if out:
@@ -169,12 +170,15 @@ def _title(one: Plan, name: str, stages: Sequence[Stage]) -> str:
 
 
 def _show(found: Comparison) -> None:
-    """As a table to a person, as Markdown to a file."""
-    text = report.markdown(found)
-    if sys.stdout.isatty():
-        Console().print(Markdown(text))
-    else:
-        typer.echo(text, nl=False)
+    """In words and tables."""
+    console = Console()
+    say(console, (report.title(found), "bold"))
+    for block in report.blocks(found):
+        say(console, (f"\n{block.title}", "bold"))
+        for text in block.text:
+            say(console, text)
+        if block.rows:
+            terminal.show(console, terminal.table(block.header, block.rows))
 
 
 def _json(found: Comparison) -> str:

@@ -76,8 +76,7 @@ def info(
         typer.echo(f"{whole.parameters} parameters, {whole.multiply_adds} multiply-adds")
     else:
         console = Console()
-        versions = environment()["versions"].items()
-        say(console, f"{device()}; " + ", ".join(f"{name} {version}" for name, version in versions))
+        terminal.show(console, terminal.table(("device", device()), environment()["versions"].items()))
         _show_cost(console, title, built, costs)
 
 
@@ -95,10 +94,8 @@ def list_names(
     console = Console()
     for one, rows in found.items():
         columns = catalogue.SHOWN[one]
-        shown = terminal.table(*columns, title=one, unbroken=columns[:1])
-        for row in rows:
-            terminal.add(shown, *(_cell(row[name]) for name in columns))
-        console.print(shown)
+        cells = ([_cell(row[name]) for name in columns] for row in rows)
+        terminal.show(console, terminal.table(columns, cells, title=one))
 
 
 def report(
@@ -119,10 +116,8 @@ def methods(
         typer.echo(table.markdown(), nl=False)
         return
     found = table.rows()
-    shown = terminal.table("method", *found[0].slots, lines=True)
-    for one in found:
-        terminal.add(shown, one.name, *one.slots.values())
-    Console().print(shown)
+    cells = ((one.name, *one.slots.values()) for one in found)
+    terminal.show(Console(), terminal.table(("method", *found[0].slots), cells, ruled=range(len(found))))
 
 
 def tell_result(out: Path) -> None:
@@ -148,11 +143,11 @@ def _plain(title: str, space: Space, costs: Mapping[str, Cost]) -> dict[str, Any
 
 
 def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, Cost]) -> None:
-    shown = terminal.table("part", "parameters", "multiply-adds", title=title)
-    for name, cost in {**costs, "all": total(costs)}.items():
-        terminal.add(shown, name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", end=name == "head")
+    found = {**costs, "all": total(costs)}
+    cells = ((name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}") for name, cost in found.items())
+    heads = ("part", "parameters", "multiply-adds")
     say(console, f"{len(space.skeleton)} layers, {len(space.edges)} edges, {len(space.ops)} operations")
-    console.print(shown)
+    terminal.show(console, terminal.table(heads, cells, title=title, ruled=[len(costs) - 1]))
 
 
 def _searched(run: Path) -> Space | None:

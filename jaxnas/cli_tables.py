@@ -4,6 +4,7 @@ Where in the river: the outermost shore, beside `cli`. Names become values in `n
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,18 +154,21 @@ def _show_entries(console: Console, table: Table, genotype: Genotype, entries: d
     one = next(iter(entries.values()))
     say(console, f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}")
     heads = ("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
-    shown = terminal.table(*heads, unbroken=("data set", "single seeds"))
-    for name, entry in entries.items():
-        for place, (part, epochs) in enumerate(sorted(entry.accuracy, key=lambda key: (key[1], key[0]))):
-            seeds = " ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
-            spent = f"{entry.train_seconds[epochs]:,.0f}" if epochs in entry.train_seconds else ""
-            accuracy, rank = f"{100 * entry.accuracy[part, epochs]:.2f}", f"{entry.rank[part, epochs]:,}"
-            terminal.add(shown, name if not place else "", part, str(epochs), accuracy, seeds, rank, spent)
-        shown.add_section()
-    console.print(shown)
+    rows = [(name, *cells) for name, entry in entries.items() for cells in _entry_cells(entry)]
+    ends = [i for i, row in enumerate(rows, 1) if row[0] != rows[i % len(rows)][0]]
+    terminal.show(console, terminal.table(heads, rows, ruled=[end - 1 for end in ends]))
     size = [f"{one.parameters:,} parameters"] if one.parameters else []
     size += [f"{one.multiply_adds:,} multiply-adds"] if one.multiply_adds else []
     say(console, ", ".join(size))
+
+
+def _entry_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
+    """Behind the data set's name: a row for each part and number of epochs."""
+    for part, epochs in sorted(entry.accuracy, key=lambda key: (key[1], key[0])):
+        seeds = " ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
+        spent = f"{entry.train_seconds[epochs]:,.0f}" if epochs in entry.train_seconds else ""
+        accuracy, rank = f"{100 * entry.accuracy[part, epochs]:.2f}", f"{entry.rank[part, epochs]:,}"
+        yield part, str(epochs), accuracy, seeds, rank, spent
 
 
 def _summary(table: Table, history: History | np.ndarray) -> dict[str, Any]:
@@ -188,13 +192,11 @@ def _best(table: Table, dataset: str) -> np.ndarray:
 
 
 def _show_summaries(console: Console, title: str, datasets, rows: dict[str, dict[str, Any]]) -> None:
-    shown = terminal.table(
-        "method", "evaluations", *(f"{name}\nvalid, test %" for name in datasets), title=title, lines=True
-    )
-    for name, row in rows.items():
-        cells = ["\n".join(_pair(v) for k, v in row.items() if k.startswith(f"{d}_")) for d in datasets]
-        terminal.add(shown, name, f"{row['evaluations']:.1f}" if "evaluations" in row else "", *cells)
-    console.print(shown)
+    heads = ("method", "evaluations", *(f"{name}\nvalid, test %" for name in datasets))
+    pairs = lambda row, d: "\n".join(_pair(v) for k, v in row.items() if k.startswith(f"{d}_"))
+    evaluated = lambda row: f"{row['evaluations']:.1f}" if "evaluations" in row else ""
+    cells = [(name, evaluated(row), *(pairs(row, d) for d in datasets)) for name, row in rows.items()]
+    terminal.show(console, terminal.table(heads, cells, title=title, ruled=range(len(cells))))
 
 
 def _pair(value: dict[str, float | None]) -> str:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from jaxnas import progress, terminal
 from jaxnas.progress import Show
 from jaxnas.spaces.space import Space
+from jaxnas.terminal import Sheet
 
 BAR = 8  # characters of a gate that is 1
 NUMBERS = {  # of a record -> how they are written
@@ -32,7 +31,7 @@ NUMBERS = {  # of a record -> how they are written
 
 @contextlib.contextmanager
 def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (), *, space: Space) -> Iterator[Show]:
-    """What the loop tells, on one screen; rows of text, as `progress.shown`, where the output is no terminal.
+    """What the loop tells, on one screen; rows of text, as `progress.shown`, where nothing can be drawn anew.
 
     Args:
       console: where.
@@ -41,28 +40,24 @@ def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (
       measured: names of the measures in a record.
       space: names of operations and edges.
     """
-    if not console.is_terminal:
+    if not terminal.moves(console):
         with progress.shown(console, steps, epochs, measured) as show:
             yield show
         return
-    with Live(console=console, refresh_per_second=4) as screen:
-        parts: dict[str, RenderableType] = {"line": Text("starting")}  # what stands on the screen, from the top
-
-        def draw(**new: RenderableType) -> None:
-            parts.update(new)
-            screen.update(Group(*parts.values()))
+    parts: dict[str, RenderableType] = {"line": Text("starting")}  # what stands on the screen, from the top
+    with terminal.moving(console, lambda: Group(*parts.values()), stays=True):
 
         def epoch(number: int, made: int = 0):
             def tell(more: int, means: Mapping[str, Mapping[str, float]]) -> None:
                 told = ", ".join(f"{player} loss {found['loss']:.3f}" for player, found in means.items())
-                draw(line=Text(f"epoch {number}/{epochs}, step {made + more}/{steps}: {told}", style="bold"))
+                parts.update(line=Text(f"epoch {number}/{epochs}, step {made + more}/{steps}: {told}", style="bold"))
 
             return tell
 
-        yield Show(epoch, lambda record, scores: draw(numbers=numbers(record), edges=strongest(scores, space)))
+        yield Show(epoch, lambda record, scores: parts.update(numbers=numbers(record), edges=strongest(scores, space)))
 
 
-def numbers(record: Mapping[str, Any]) -> Table:
+def numbers(record: Mapping[str, Any]) -> Sheet:
     """The numbers of a finished epoch as a table of one row.
 
     Args:
@@ -70,10 +65,8 @@ def numbers(record: Mapping[str, Any]) -> Table:
     """
     found = {name: format(record[name], form) for name, form in NUMBERS.items() if name in record}
     found |= {name: format(value, ".3g") for name, value in record.get("measured", {}).items()}
-    shown = terminal.table("epoch", *(name.replace("_", " ") for name in found))
-    terminal.add(shown, str(record["epoch"]), *found.values())
-    shown.box = None
-    return shown
+    heads = ("epoch", *(name.replace("_", " ") for name in found))
+    return terminal.table(heads, [(str(record["epoch"]), *found.values())], framed=False)
 
 
 def strongest(scores: Mapping[str, Any], space: Space) -> Columns:
@@ -83,13 +76,15 @@ def strongest(scores: Mapping[str, Any], space: Space) -> Columns:
       scores: {cell: [E, O]}.
       space: names of operations and edges.
     """
-    tables = []
-    for cell, found in scores.items():
-        table = terminal.table("edge", "operation", "score", "", title=cell)
-        table.box = None
-        for (source, target), row in zip(space.edges, np.asarray(found, float), strict=True):
-            best = int(row.argmax())
-            bar = "█" * round(BAR * min(float(row[best]), 1.0))
-            terminal.add(table, f"{source} → {target}", space.op_names[best], f"{row[best]:.2f}", bar)
-        tables.append(table)
+    heads = ("edge", "operation", "score", "")
+    tables = [
+        terminal.table(heads, _strongest(found, space), title=cell, framed=False) for cell, found in scores.items()
+    ]
     return Columns(tables, padding=(0, 4))
+
+
+def _strongest(scores: Any, space: Space) -> Iterator[tuple[str, ...]]:
+    for (source, target), row in zip(space.edges, np.asarray(scores, float), strict=True):
+        best = int(row.argmax())
+        bar = "█" * round(BAR * min(float(row[best]), 1.0))
+        yield f"{source} → {target}", space.op_names[best], f"{row[best]:.2f}", bar

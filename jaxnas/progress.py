@@ -16,9 +16,10 @@ from rich.text import Text
 from jaxnas.cache import noticed
 from jaxnas.evaluation.decision import Decision, doubt, told
 from jaxnas.spaces.genotype import Genotype
-from jaxnas.terminal import field, say, warn
+from jaxnas.terminal import field, moves, moving, say, warn
 
-_COLUMNS = "epoch   train loss   acc   valid loss   acc   entropy  skips   images/s   time left"
+_COLUMNS = "epoch train loss    acc  valid loss    acc  entropy  skips  images/s   time left"
+_TRAINING = "epoch train loss    acc  valid loss    acc      rate  images/s   time left"
 
 
 class Show(NamedTuple):
@@ -42,13 +43,12 @@ class _Left(ProgressColumn):
 
 @contextlib.contextmanager
 def waiting(console: Console, what: str) -> Iterator[None]:
-    """A spinner with a clock (a line of text where the output is no terminal)."""
-    if not console.is_terminal:
+    """What is waited for and a clock (a line of text where nothing can move)."""
+    if not moves(console):
         say(console, what)
-        yield
-        return
-    with Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, transient=True) as bar:
-        bar.add_task(what, total=None)
+    bar = _bar(console, field("{task.description}", "bold"), TimeElapsedColumn())
+    bar.add_task(what, total=None)
+    with moving(console, bar.get_renderable):
         yield
 
 
@@ -63,31 +63,41 @@ def compiling(console: Console, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar moved by tell(done, of how many), there from the first call; a line for each tenth outside a terminal."""
-    columns = (field("{task.description}"), BarColumn(12), field("{task.completed}/{task.total}"), _Left())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: list[TaskID] = []
+    """A bar moved by tell(done, of how many), there from the first call; a line for each tenth where nothing moves."""
+    bar = _bar(console, field("{task.description}"), BarColumn(12), field("{task.completed}/{task.total}"), _Left())
+    tasks: list[TaskID] = []
 
-        def tell(done: int, total: int) -> None:
-            tasks.extend([] if tasks else [bar.add_task(what, total=total)])
-            bar.update(tasks[0], completed=done)
-            if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
-                say(console, f"{what}: {done}/{total}")
+    def tell(done: int, total: int) -> None:
+        tasks.extend([] if tasks else [bar.add_task(what, total=total)])
+        bar.update(tasks[0], completed=done)
+        if not moves(console) and 10 * done // total > 10 * (done - 1) // total:
+            say(console, f"{what}: {done}/{total}")
 
+    with moving(console, bar.get_renderable):
         yield tell
+
+
+def _bar(console: Console, *columns: ProgressColumn) -> Progress:
+    """A bar that `terminal.moving` draws: it draws nothing itself."""
+    return Progress(*columns, console=console, disable=True)
 
 
 @contextlib.contextmanager
 def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = ()) -> Iterator[Show]:
-    """A progress bar over all steps of a stage, and a table that grows above it; with a column for each measure."""
-    columns = (field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}"))
-    say(console, (_COLUMNS + "".join(f"   {name:>9}" for name in measured), "bold"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=steps * epochs, told="")
+    """A bar over all steps of a stage, and a table that grows above it; what was measured is told below a row."""
+    del measured
+    say(console, (_COLUMNS, "bold"))
+    bar = _bar(console, *_over_steps())
+    task = bar.add_task("", total=steps * epochs, told="")
+    with moving(console, bar.get_renderable):
         yield Show(
             lambda epoch, made=0: _teller(bar, task, epoch, steps, epochs, made),
-            lambda record, scores: _row(console, bar, task, record, measured),
+            lambda record, scores: _row(console, bar, task, record),
         )
+
+
+def _over_steps() -> tuple[ProgressColumn, ...]:
+    return field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}")
 
 
 def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int, made: int = 0):
@@ -101,27 +111,20 @@ def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int, ma
     return tell
 
 
-def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any], measured: Sequence[str]) -> None:
-    numbers = {**record, **record.get("measured", {})}
-    number = lambda name, form, width: format(numbers[name], form) if name in numbers else "-".rjust(width)
-    left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
-    text = (
-        f"{record['epoch']:5d}   {number('train_loss', '10.4f', 10)} {number('train_accuracy', '5.1%', 6):>6}"
-        f"   {number('valid_loss', '10.4f', 10)} {number('valid_accuracy', '5.1%', 6):>6}"
-        f"   {record['alpha_entropy']:6.4f}  {record['skips']:5d}   {record['images_per_second']:8.0f}"
-        f"   {duration(left) if left is not None else '-':>9}"
-    ) + "".join(f"   {number(name, '9.3g', 9):>{max(9, len(name))}}" for name in measured)
-    say(console, text)
+def _row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any]) -> None:
+    own = f"{record['alpha_entropy']:7.4f}  {record['skips']:5d}"
+    say(console, f"{_scored(record)}  {own}  {record['images_per_second']:8.0f}{_until(bar, task):>12}")
+    if found := record.get("measured"):
+        say(console, "      " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
 
 
 @contextlib.contextmanager
 def shown_training(console: Console, steps: int, epochs: int) -> Iterator[Show]:
     """The same for a network trained from scratch: losses and accuracies, the rate, images a second, time left."""
-    columns = (field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}"))
-    head = "epoch   train loss   acc   valid loss   acc       rate   images/s   time left"
-    say(console, (head, "bold"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=steps * epochs, told="")
+    say(console, (_TRAINING, "bold"))
+    bar = _bar(console, *_over_steps())
+    task = bar.add_task("", total=steps * epochs, told="")
+    with moving(console, bar.get_renderable):
         yield Show(
             lambda epoch: _teller(bar, task, epoch, steps, epochs),
             lambda record: _training_row(console, bar, task, record, steps),
@@ -130,14 +133,21 @@ def shown_training(console: Console, steps: int, epochs: int) -> Iterator[Show]:
 
 def _training_row(console: Console, bar: Progress, task: TaskID, record: Mapping[str, Any], steps: int) -> None:
     bar.update(task, completed=record["epoch"] * steps)
-    left = next((t.time_remaining for t in bar.tasks if t.id == task), None)
+    rate, images = record["rate"], record["images_per_second"]
+    say(console, f"{_scored(record)}  {rate:8.5f}  {images:8.0f}{_until(bar, task):>12}")
+
+
+def _scored(record: Mapping[str, Any]) -> str:
+    """The first columns of a row: the epoch, losses and accuracies, a dash for what was not looked at."""
     number = lambda name, form: format(record[name], form) if name in record else "-"
-    say(
-        console,
-        f"{record['epoch']:5d}   {number('train_loss', '.4f'):>10} {number('train_accuracy', '.1%'):>6}"
-        f"   {number('valid_loss', '.4f'):>10} {number('valid_accuracy', '.1%'):>6}   {record['rate']:8.5f}"
-        f"   {record['images_per_second']:8.0f}   {duration(left) if left is not None else '-':>9}",
-    )
+    parts = (f"{number(f'{one}_loss', '.4f'):>10} {number(f'{one}_accuracy', '.1%'):>6}" for one in ("train", "valid"))
+    return f"{record['epoch']:5d} " + "  ".join(parts)
+
+
+def _until(bar: Progress, task: TaskID) -> str:
+    """Time left, or a dash while nobody knows."""
+    left = next((one.time_remaining for one in bar.tasks if one.id == task), None)
+    return "-" if left is None else duration(left)
 
 
 def show_trained(

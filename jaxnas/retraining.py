@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports
+from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports, terminal
 from jaxnas.cache import keep_programs
 from jaxnas.data import Batch, Dataset, Split, whole
 from jaxnas.epoch import Diverged, Program, compile_init, run_epoch
@@ -98,7 +98,7 @@ def fit(
       placement: on which devices of this process: `parallel.mesh()` for all; one unless given. The tests run on one.
       precision: in which numbers the network computes, in its tests too; as for `run`.
       resume: continue the run in `out`.
-      console: where progress is shown; the terminal unless given.
+      console: where progress is shown; the terminal, or one output box of a notebook, unless given.
 
     Raises:
       Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
@@ -109,7 +109,7 @@ def fit(
     Reference: survey's rules of fair evaluation; quark0/darts, `cnn/train.py`.
     Deviates: the official codes measure the test images after each epoch; here that is done once.
     """
-    out, console, began = Path(out), console or Console(), time.perf_counter()
+    out, console, began = Path(out), console or terminal.console(), time.perf_counter()
     parts, placement = whole(data) if isinstance(data, Dataset) else data, placement or one()
     _check(space, parts)
     precision.check()

@@ -15,7 +15,7 @@ import jax
 from jax import Array
 from rich.console import Console
 
-from jaxnas import cache, checkpoint, folder, interruption, parallel, progress, recovery
+from jaxnas import cache, checkpoint, folder, interruption, parallel, progress, recovery, terminal
 from jaxnas.agreement import check_copies
 from jaxnas.data import Split
 from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, on_device, run_epoch
@@ -36,7 +36,6 @@ from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
-from jaxnas.terminal import warn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +140,7 @@ def run(
       precision: in which numbers the network computes: FLOAT32, TF32 or BFLOAT16 of `precision`, or one of your own.
       layout: how the supernet is compiled; unless given, that of this platform which keeps most and fits into memory.
       resume: continue the run in `out`.
-      console: where progress is shown; the terminal unless given.
+      console: where progress is shown; the terminal, or one output box of a notebook, unless given.
 
     Raises:
       Diverged: a loss is not a number; says at which step. The state of the last finished epoch is on disk.
@@ -153,7 +152,7 @@ def run(
     """
     check(space, data, batch, stages)
     check_precision(precision, stages, space, data, batch, augment)
-    out, console, began = Path(out), console or Console(), time.perf_counter()
+    out, console, began = Path(out), console or terminal.console(), time.perf_counter()
     config = {**(settings or {}), **describe(space), "batch": batch, "split": data.digest}
     config |= {"epochs": [stage.epochs for stage in stages], "precision": precision._asdict()}
     if any(stage.settings for stage in stages):
@@ -210,7 +209,7 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
             return over, checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(warn, job.console)
+        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(terminal.warn, job.console)
         layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
         search = laid_out(layout)
         watched = job.watch and compile_measure(job.watch.measure, search, _on_one_device(job), job.batch)

@@ -207,7 +207,10 @@ def test_the_command_writes_three_files_and_no_more(folders, tmp_path):
     assert done.exit_code == 0, done.output
     written = {path.name for path in set(tmp_path.rglob("*")) - before if path.is_file()}
     assert written == {"comparison.md", "comparison.json", "comparison.html"}
-    assert "| darts | 3 | 3 | 3 | 97.20 ± 0.20 |" in done.stdout and "<script>" not in done.stdout
+    assert "97.20 ± 0.20" in done.stdout and HOSTILE.split()[0] in done.stdout  # text, on a terminal
+    document = jaxnas(*folders, "--markdown").stdout
+    assert "| darts | 3 | 3 | 3 | 97.20 ± 0.20 |" in document and "<script>" not in document
+    assert document == (tmp_path / "new" / "out" / "comparison.md").read_text(encoding="utf-8")
     found = json.loads((tmp_path / "new" / "out" / "comparison.json").read_text())
     assert found["methods"][0]["accuracy"]["mean"] == pytest.approx(97.2) and len(found["rules"]) == 4
     assert json.loads(jaxnas(*folders, "--json").stdout) == found
