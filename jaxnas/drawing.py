@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxnas import arcs as geometry
 from jaxnas.arcs import BOX, FONT, Arc
+from jaxnas.picture import Picture
 from jaxnas.spaces.genotype import Genotype
 
 FAMILIES = ("none", "skip", "pool", "dil", "sep", "conv", "")  # an op's name contains it: the first that fits
@@ -31,7 +32,7 @@ INK = "#2b2f33"
 QUIET = "#c3c9cf"
 
 
-def draw_cells(genotype: Genotype, inputs: int | None = None) -> Figure:
+def draw_cells(genotype: Genotype, inputs: int | None = None) -> Picture:
     """Every cell of a genotype as a graph from left to right, edges labelled with their operations.
 
     Inputs are c_{k-2} and c_{k-1} (or only c_{k-1}), nodes bear their state's number, c_k is the output: the
@@ -49,7 +50,7 @@ def draw_cells(genotype: Genotype, inputs: int | None = None) -> Figure:
     bounds = {cell: geometry.bounds(arcs[cell]) for cell in genotype.names}
     width = (max(choice.target for choice in choices) + 1) * step + 1.1
     height = y = sum(top - bottom for bottom, top in bounds.values()) + 0.1
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
     for cell, (bottom, top) in bounds.items():
         y -= top - bottom
         axes = figure.add_axes((0, y / height, 1, (top - bottom) / height), label=cell)
@@ -110,7 +111,7 @@ def _family(op: str) -> int:
     return next(i for i, part in enumerate(FAMILIES) if part in op)
 
 
-def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells: Sequence[str]) -> Figure:
+def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells: Sequence[str]) -> Picture:
     """The scores of every operation over the epochs: one small plot per edge, one row per node, one legend.
 
     Args:
@@ -125,7 +126,7 @@ def draw_alpha(history: Mapping, op_names: Sequence[str], edges: Sequence, cells
     places = _places(edges)
     rows, columns = (max(place) + 1 for place in zip(*places, strict=True))
     size = max(1.9 * columns, 4.0), (1.25 * rows + 0.35) * len(cells) + 0.8
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     top = 1.04 * max(table.max() for table in tables.values())
     for part, cell in zip(figure.subfigures(len(cells), squeeze=False).flat, cells, strict=True):
         part.suptitle(cell, fontsize=FONT + 3, weight="bold", color=INK, x=0.01, ha="left")
@@ -170,7 +171,7 @@ def _draw_scores(axes: Axes, scores: np.ndarray, op_names: Sequence[str], top: f
     _quieten(axes)
 
 
-def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = None) -> Figure:
+def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = None) -> Picture:
     """Losses, accuracies, entropy, skips and what else was measured over the epochs; a grey line at the answer's epoch.
 
     Args:
@@ -189,7 +190,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = 
     if not panels:
         raise ValueError(f"nothing to draw: no record has one of {', '.join(sum(PANELS, ()))}.")
     rows, columns = -(-len(panels) // 4), min(len(panels), 4)
-    figure = Figure(figsize=(3.4 * columns, 2.7 * rows), layout="constrained")
+    figure = Picture(figsize=(3.4 * columns, 2.7 * rows), layout="constrained")
     for place, keys in enumerate(panels, 1):
         axes = figure.add_subplot(rows, columns, place)
         for key in [key for key in keys if key in logged]:
@@ -214,7 +215,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], undecided: float | None = 
     return figure
 
 
-def draw_agreement(scores: Mapping[str, Mapping[str, Any]]) -> Figure:
+def draw_agreement(scores: Mapping[str, Mapping[str, Any]]) -> Picture:
     """How far seeds agree: for each cell type the Pearson correlation of the scores of every two runs.
 
     Args:
@@ -231,7 +232,7 @@ def draw_agreement(scores: Mapping[str, Mapping[str, Any]]) -> Figure:
         what = f"{wrong[0]} has {shapes[wrong[0]]}, {labels[0]} {first}" if wrong else f"{len(labels)} given"
         raise ValueError(f"agreement is between two runs or more of one space: {what}.")
     side = 0.55 * len(labels) + 1.4
-    figure = Figure(figsize=((side + 0.3) * len(first) + 0.6, side), layout="constrained")
+    figure = Picture(figsize=((side + 0.3) * len(first) + 0.6, side), layout="constrained")
     for axes, cell in zip(figure.subplots(1, len(first), squeeze=False).flat, first, strict=True):
         matrix = _correlations(np.stack([np.ravel(scores[name][cell]) for name in labels]))
         image = axes.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)

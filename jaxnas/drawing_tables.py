@@ -6,13 +6,13 @@ Where in the river: on the bank, looking on, beside `drawing.py`. Knows arrays o
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxnas.drawing import COLOURS, FONT, INK, QUIET, VARIANTS, _quieten
+from jaxnas.picture import Picture
 
 
-def draw_over_time(times, found: Mapping[str, np.ndarray], *, best: float, ylabel: str = "accuracy, %") -> Figure:
+def draw_over_time(times, found: Mapping[str, np.ndarray], *, best: float, ylabel: str = "accuracy, %") -> Picture:
     """Mean over runs of each method, two standard errors of it as a band, and the best of the table as a line.
 
     Args:
@@ -27,7 +27,7 @@ def draw_over_time(times, found: Mapping[str, np.ndarray], *, best: float, ylabe
     times = np.asarray(times, float)
     if not found or any(values.shape[1:] != times.shape for values in found.values()):
         raise ValueError(f"draw_over_time: {len(found)} methods; each needs [runs, {len(times)}] numbers.")
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Picture(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     lowest = best
     for place, (name, values) in enumerate(found.items()):

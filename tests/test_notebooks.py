@@ -55,6 +55,40 @@ def test_public_names_only(path):
         assert all(hasattr(there, alias.name) for alias in node.names), ast.unparse(node)
 
 
+SHOWN = """
+import time
+from jaxnas import drawing, progress, terminal
+from jaxnas.spaces.published import DARTS_V2
+console = terminal.console()  # as `run` makes it
+with progress.counting(console, "counting") as tell:
+    for done in range(4):
+        tell(done, 4)
+        time.sleep(0.3)
+terminal.say(console, "counted")
+"""
+
+
+def test_what_a_kernel_shows(tmp_path, monkeypatch):
+    """One box for all lines, in whose place the bar moves; pictures of figures and genotypes, unasked."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # the package that is tested
+    cells = [nbformat.v4.new_code_cell(text) for text in (SHOWN, "drawing.draw_cells(DARTS_V2)", "DARTS_V2")]
+    notebook, moved = nbformat.v4.new_notebook(cells=cells), []
+
+    class Client(nbclient.NotebookClient):
+        def process_message(self, message, cell, index):
+            if message["msg_type"] == "update_display_data":
+                moved.append(message["content"]["data"]["text/plain"])
+            return super().process_message(message, cell, index)
+
+    Client(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (box,), (figure,), (genotype,) = ([one for one in cell.outputs if "data" in one] for cell in notebook.cells)
+    assert box.data["text/plain"] == "counted"
+    assert sum(any(f"{done}/4" in text for text in moved) for done in range(4)) > 1
+    assert "image/png" in figure.data and "image/svg+xml" in genotype.data
+
+
 @pytest.mark.slow
 @by_name
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

@@ -34,6 +34,13 @@ def test_a_few_lines_say_what_it_is(thing, parts):
     assert not any(word in said for word in ("<function", "object at 0x", "array(", "functools.partial"))
 
 
+def test_a_notebook_shows_the_cells_of_a_genotype():
+    shown = DARTS_V2._repr_svg_()
+    assert shown.startswith("<?xml") and shown == DARTS_V2._repr_svg_()
+    assert all(f'id="{cell}-edge-{i}"' in shown for cell in DARTS_V2.names for i in range(8))
+    assert jn.drawing.draw_cells(DARTS_V2)._repr_png_().startswith(b"\x89PNG")
+
+
 def test_swapped_arguments_get_a_sentence():
     with pytest.raises(TypeError, match="the space was given first; swap the two"):
         jn.bind(SPACE, jn.darts(10))

@@ -47,9 +47,14 @@ class Genotype:
 
     def __repr__(self) -> str:
         edges = lambda name: ", ".join(f"{op} {source}>{target}" for op, source, target in self.edges(name))
-        states = lambda name: " ".join(map(str, self.concat(name)))
-        cells = [f"\n  {name}: {edges(name)}; out {states(name)}" for name in self.names]
+        cells = [f"\n  {name}: {edges(name)}; out {' '.join(map(str, self.concat(name)))}" for name in self.names]
         return f"Genotype({self.space!r}{''.join(cells)})"
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows; matplotlib is imported only then."""
+        from jaxnas import drawing
+
+        return drawing.draw_cells(self).svg()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,8 +144,7 @@ def to_json(genotype: Genotype) -> str:
     Args:
       genotype: what to write.
     """
-    cells, outputs = dict(genotype.cells), dict(genotype.outputs)
-    return json.dumps({"space": genotype.space, "cells": cells, "outputs": outputs})
+    return json.dumps({"space": genotype.space, "cells": dict(genotype.cells), "outputs": dict(genotype.outputs)})
 
 
 def from_json(text: str) -> Genotype:
