@@ -27,7 +27,7 @@ def recipe(smoke: bool = False, space: str = "darts") -> Reproduction:
         expected=EXPECTED[space],
         dataset="cifar10",
         stages=(jn.Stage(row, at.epochs),),
-        options={"watch": jn.Watch(jn.diagnostics.spectrum, every=2), "stop": stop},
+        options={"watch": jn.diagnostics.Watch(jn.diagnostics.spectrum, every=2), "stop": stop},
         space=at.space(SPACES[space](channels=16, layers=8)),
         network=at.network(network()),
         training=at.training(jn.recipes.cifar()),

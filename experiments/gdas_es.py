@@ -25,7 +25,7 @@ def recipe(smoke: bool = False) -> Reproduction:
         expected=EXPECTED,
         dataset="cifar10",
         stages=(jn.Stage(row, at.epochs),),
-        options={"watch": jn.Watch(jn.diagnostics.spectrum, every=2), "stop": stop},
+        options={"watch": jn.diagnostics.Watch(jn.diagnostics.spectrum, every=2), "stop": stop},
         space=at.space(jn.spaces.darts(channels=16, layers=8)),
         network=at.network(jn.spaces.darts_network(channels=36, layers=20)),
         training=at.training(jn.recipes.cifar()),

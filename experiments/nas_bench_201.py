@@ -42,9 +42,9 @@ def stages(row: str, at: Scale) -> tuple[jn.Stage, ...]:
     """The stages of a row; its answer keeps all edges."""
     space = lambda cells: at.space(jn.spaces.nas_bench_201(channels=16, cells_per_stage=cells))
     if row == "p-darts":
-        found = jn.p_darts_stages([space(n) for n in (5, 11, 17)], at.steps, at.epochs, keep=(5, 4, 3))
+        found = jn.stages.p_darts_stages([space(n) for n in (5, 11, 17)], at.steps, at.epochs, keep=(5, 4, 3))
     elif row == "dr-nas":
-        found = jn.dr_nas_stages([space(5)] * 2, at.steps, at.epochs, keep=(5, 3), divisors=(4, 2))
+        found = jn.stages.dr_nas_stages([space(5)] * 2, at.steps, at.epochs, keep=(5, 3), divisors=(4, 2))
     else:
         found = (jn.Stage(ROWS[row](at.epochs * at.steps, every=at.steps), at.epochs),)
     return tuple(stage._replace(strategy=keeping_all(stage.strategy)) for stage in found)

@@ -22,7 +22,7 @@ def recipe(smoke: bool = False) -> Reproduction:
     """The official settings: three stages, ever deeper, with ever fewer operations."""
     at = SMOKE if smoke else full(images=25_000, epochs=25, batch=96)
     spaces = [at.space(jn.spaces.darts(channels=16, layers=layers)) for layers in (5, 11, 17)]
-    stages = jn.p_darts_stages(
+    stages = jn.stages.p_darts_stages(
         spaces, at.steps, at.epochs, keep=(8, 5, 3), skip_dropout=(0.1, 0.4, 0.7), alpha_rate=6e-4
     )
     return Reproduction(

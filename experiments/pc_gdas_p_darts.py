@@ -31,7 +31,7 @@ def recipe(smoke: bool = False) -> Reproduction:
         at=at,
         expected=EXPECTED,
         dataset="cifar10",
-        stages=jn.progressive([row] * 3, spaces, epochs=at.epochs, keep=(8, 5, 3)),
+        stages=jn.stages.progressive([row] * 3, spaces, epochs=at.epochs, keep=(8, 5, 3)),
         space=spaces[0],
         network=at.network(jn.spaces.darts_network(channels=36, layers=20)),
         training=at.training(jn.recipes.cifar()),

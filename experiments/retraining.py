@@ -21,12 +21,13 @@ import jax
 import typer
 from rich.console import Console
 
-from jaxnas import data, random_genotype
+from jaxnas import data
 from jaxnas.cache import keep_programs
 from jaxnas.cli_compare import leave
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import outcomes, recipes, report
 from jaxnas.evaluation.comparison import compare
+from jaxnas.evaluation.random_search import random_genotype
 from jaxnas.folder import read_genotype
 from jaxnas.retraining import fit
 from jaxnas.spaces.darts import darts, darts_network

@@ -17,12 +17,13 @@ import optax
 import jaxnas as jn
 from experiments.reproduction import Expected, Reproduction, main
 from experiments.scale import SMOKE, full
+from jaxnas.evaluation.latency import latencies
 from jaxnas.spaces.space import Space
 
 EXPECTED = Expected()
 
 
-def recipe(smoke: bool = False, costs: Callable[[Space], Mapping[str, np.ndarray]] = jn.latencies) -> Reproduction:
+def recipe(smoke: bool = False, costs: Callable[[Space], Mapping[str, np.ndarray]] = latencies) -> Reproduction:
     """SNAS on a quarter of the channels, which pays for each second of an operation."""
     at = SMOKE if smoke else full(images=50_000, epochs=50, batch=64)
     steps, space = at.epochs * at.steps, at.space(jn.spaces.darts(channels=16, layers=8))

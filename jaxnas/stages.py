@@ -22,7 +22,12 @@ Reshape = Callable[[Space, CellGates | None], Space]
 
 
 def keep(space: Space, scores: CellGates | None) -> Space:
-    """The space as it is."""
+    """The space as it is.
+
+    Args:
+      space: of the stage before.
+      scores: {cell: gates} at its end; not looked at.
+    """
     del scores
     return space
 

@@ -223,6 +223,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.space",
         "terminal",
     ),
+    "moved": (),
     "notebook": (),
     "terminal": ("notebook",),
     "cache": (),

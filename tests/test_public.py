@@ -2,8 +2,10 @@
 
 import ast
 import inspect
+import pkgutil
 import re
 import types
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,20 +23,26 @@ def handed_on(path: Path) -> list[str]:
     return [alias.name for node in nodes for alias in node.names if alias.asname == alias.name]
 
 
+MODULES = ("interop_network", "live", "logs", "precision", "seeds")  # public, and imported by their path
+
+
 @cache
 def public() -> dict[str, object]:
-    """What `jaxnas/__init__.py` hands on; of modules among it, the functions, classes and genotypes too."""
-    found: dict[str, object] = {}
-    for name in handed_on(Path(jaxnas.__file__)):
-        value = found[name] = getattr(jaxnas, name)
-        if isinstance(value, types.ModuleType):
-            kept = handed_on(Path(value.__file__))
-            for inner, one in vars(value).items():
-                mine = inspect.isfunction(one) or inspect.isclass(one)
-                mine = (mine and one.__module__ == value.__name__) or isinstance(one, Genotype) or inner in kept
-                if mine and not inner.startswith("_"):
-                    found[f"{name}.{inner}"] = one
-    return found
+    """`jaxnas.__all__`, `MODULES`, what moved, where it lives; of modules their functions, classes and genotypes."""
+    places = [*MODULES, *(f"{module}.{name}".removeprefix("jaxnas.") for name, module in jaxnas._MOVED.items())]
+    found = {name: getattr(jaxnas, name) for name in jaxnas.__all__}
+    found |= {place: pkgutil.resolve_name(f"jaxnas.{place}") for place in places}
+    modules = {name: one for name, one in found.items() if isinstance(one, types.ModuleType)}
+    return found | {f"{name}.{inner}": one for name, module in modules.items() for inner, one in inside(module)}
+
+
+def inside(module: types.ModuleType) -> Iterator[tuple[str, object]]:
+    """What is public of a module: its own functions and classes, genotypes, and what it hands on."""
+    kept = handed_on(Path(str(module.__file__)))
+    for name, one in vars(module).items():
+        mine = (inspect.isfunction(one) or inspect.isclass(one)) and one.__module__ == module.__name__
+        if (mine or isinstance(one, Genotype) or name in kept) and not name.startswith("_"):
+            yield name, one
 
 
 CALLED = {name: one for name, one in public().items() if inspect.isfunction(one) or inspect.isclass(one)}
@@ -69,3 +77,30 @@ def test_modules_say_where_they_are_in_the_river():
     for name, one in public().items():
         if isinstance(one, types.ModuleType):
             assert one.__doc__, f"jn.{name} has no docstring"
+
+
+def test_what_users_see_is_about_sixty_names():
+    assert len(jaxnas.__all__) < 70 and len(set(jaxnas.__all__)) == len(jaxnas.__all__)
+    shown = [name for name in dir(jaxnas) if not name.startswith("_")]
+    assert shown == sorted(jaxnas.__all__) and not set(jaxnas._MOVED) & set(shown)
+    everything: dict[str, object] = {}
+    exec("from jaxnas import *", everything)
+    assert set(jaxnas.__all__) == everything.keys() - {"__builtins__"}
+
+
+@pytest.mark.parametrize("name", jaxnas._MOVED)
+def test_a_name_that_moved_is_found_and_says_where_it_lives(name):
+    place = jaxnas._MOVED[name]
+    with pytest.warns(DeprecationWarning, match=re.escape(f"write `from {place} import {name}`")) as warned:
+        found = getattr(jaxnas, name)
+    assert warned[0].filename == __file__ and "0.3" in str(warned[0].message)
+    names: dict[str, object] = {}
+    exec(f"from {place} import {name}", names)
+    assert found is names[name]
+
+
+def test_no_other_name_is_found():
+    with pytest.raises(AttributeError, match="module 'jaxnas' has no attribute 'darst'"):
+        jaxnas.darst  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'darst'"):
+        exec("from jaxnas import darst")
