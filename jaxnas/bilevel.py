@@ -39,6 +39,7 @@ from jaxnas.hypergradient import (
     one_pass,
     stay,
 )
+from jaxnas.spec import Count, specified
 from jaxnas.wanted import weights_wanted
 
 
@@ -59,6 +60,7 @@ def always(step: Array) -> Array:
     return step >= 0
 
 
+@specified
 def after(steps: int) -> Callable[[Array], Array]:
     """Alpha moves once `steps` steps have passed; until then its moments rest too.
 
@@ -68,13 +70,24 @@ def after(steps: int) -> Callable[[Array], Array]:
     return lambda step: step >= steps
 
 
-def every(steps: int) -> Callable[[Array], Array]:
+@specified
+def every(steps: Count) -> Callable[[Array], Array]:
     """Alpha moves at each `steps`-th step.
 
     Args:
       steps: from one move to the next, at least 1.
     """
     return lambda step: step % steps == 0
+
+
+@specified
+def last_of(steps: Count) -> Callable[[Array], Array]:
+    """Alpha moves at the last of each so many steps.
+
+    Args:
+      steps: of the weights for each of alpha, at least 1.
+    """
+    return lambda step: (step + 1) % steps == 0
 
 
 def never(step: Array) -> Array:
@@ -86,6 +99,7 @@ def never(step: Array) -> Array:
     return step < 0
 
 
+@specified
 def alternating(
     weights_tx: optax.GradientTransformation,
     alpha_tx: optax.GradientTransformation,
@@ -129,6 +143,7 @@ def alternating(
     return Solver(partial(_init, weights_tx, alpha_tx), step, partial(alternating, weights_tx, alpha_tx, **settings))
 
 
+@specified
 def joint(weights_tx: optax.GradientTransformation, alpha_tx: optax.GradientTransformation) -> Solver:
     """One loss, one batch, both players at once: the single-level search of SNAS.
 

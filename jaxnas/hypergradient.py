@@ -22,6 +22,8 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from jaxnas.spec import Count, Positive, specified
+
 Weights = Any  # pytree of arrays
 Alpha = Any  # pytree of arrays
 Grads = Any  # of the weights, like them
@@ -100,9 +102,6 @@ def two_losses(inner: Callable, outer: Callable, mean: Callable[[Any], Any] = id
     return Problem(loss, mean)
 
 
-# -------------------------------------------------------------------------------------------- look-aheads
-
-
 def stay(weights: Weights, grads: Grads, opt_state: OptState) -> Weights:
     """Looks at the weights where they are."""
     del grads, opt_state
@@ -116,6 +115,7 @@ def move(tx: optax.GradientTransformation, grads: Grads, opt_state: OptState, pa
         return optax.apply_updates(params, updates), opt_state
 
 
+@specified
 def through(tx: optax.GradientTransformation, part: Callable[[OptState], OptState] = identity) -> Lookahead:
     """One step of an optimizer from its present state: w' = w + update(grad_w L_inner).
 
@@ -128,9 +128,6 @@ def through(tx: optax.GradientTransformation, part: Callable[[OptState], OptStat
         return move(tx, grads, part(opt_state), weights)[0]
 
     return lookahead
-
-
-# ---------------------------------------------------------------------------------------- hypergradients
 
 
 def first_order() -> Hypergradient:
@@ -146,6 +143,7 @@ def first_order() -> Hypergradient:
     return Hypergradient(stay, indirect, reads_v=False)
 
 
+@specified
 def unrolled(lookahead: Lookahead) -> Hypergradient:
     """Exact derivative of L_outer(w'(alpha), alpha) through one look-ahead step, forward over reverse.
 
@@ -169,7 +167,8 @@ def unrolled(lookahead: Lookahead) -> Hypergradient:
     return Hypergradient(lookahead, indirect)
 
 
-def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradient:
+@specified
+def finite_difference(lookahead: Lookahead, radius: Positive = 1e-2) -> Hypergradient:
     """The official estimate of `unrolled`, for parity: a central difference of grad_alpha L_inner along v.
 
         indirect = -xi [grad_alpha L_inner(w + R v, alpha) - grad_alpha L_inner(w - R v, alpha)] / 2R,  R = radius/|v|
@@ -197,6 +196,7 @@ def finite_difference(lookahead: Lookahead, radius: float = 1e-2) -> Hypergradie
     return Hypergradient(lookahead, indirect, subtracts=True)
 
 
+@specified
 def neumann(terms: int, learning_rate: float | optax.Schedule) -> Hypergradient:
     """Implicit differentiation with a truncated Neumann series for the inverse Hessian.
 
@@ -226,7 +226,8 @@ def neumann(terms: int, learning_rate: float | optax.Schedule) -> Hypergradient:
     return Hypergradient(stay, indirect)
 
 
-def conjugate_gradient(iterations: int, damping: float = 0.0) -> Hypergradient:
+@specified
+def conjugate_gradient(iterations: Count, damping: float = 0.0) -> Hypergradient:
     """Implicit differentiation with conjugate gradients: indirect = -grad^2_{alpha w} L_inner (H + damping I)^-1 v.
 
     Args:
@@ -255,9 +256,6 @@ def gradient(hypergradient: Hypergradient, problem: Problem, state: BilevelState
         weights = hypergradient.lookahead(weights, grads, state.weights_opt)
     _, (v, direct) = one_pass(problem, OUTER, weights, state.alpha, batches.valid)
     return optax.tree.add(direct, hypergradient.indirect(problem, state, batches, grads, v))
-
-
-# ----------------------------------------------------------------------------------------- linear algebra
 
 
 def one_pass(problem: Problem, level, weights: Weights, alpha: Alpha, batch: Batch):

@@ -15,6 +15,7 @@ class Bounds(NamedTuple):
     most: float
     whole: bool = True
     open: bool = False  # the least itself is too little
+    below: bool = False  # the most itself is too much
 
 
 SEEDS = 2**32  # JAX gives larger seeds the key of their remainder
@@ -57,14 +58,28 @@ def given_or(value: Any, usual: Any) -> Any:
     return usual if value is None else value
 
 
-def _refuse_number(option: str, value: Any, bounds: Bounds) -> None:
+def fits(value: Any, bounds: Bounds) -> bool:
+    """Whether a value is a number of the right kind within its bounds."""
     kind = Integral if bounds.whole else Real
-    if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
-        fits = False
-    else:
-        fits = bounds.least <= float(value) <= bounds.most and not (bounds.open and value == bounds.least)
-    if not fits:
-        what = "a whole number" if bounds.whole else "a number"
-        ends = f"{'above' if bounds.open else 'from'} {bounds.least:,g} {'and at most' if bounds.open else 'to'}"
-        most = f"{bounds.most:,}" if isinstance(bounds.most, int) else f"{bounds.most:g}"
-        raise ValueError(f"{option} {value}: give {what} {ends} {most}.")
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    number: Any = value
+    if not isinstance(number, int) and not math.isfinite(number):
+        return False
+    too_little = number < bounds.least or (bounds.open and number == bounds.least)
+    return not too_little and not (number > bounds.most or (bounds.below and number == bounds.most))
+
+
+def in_words(bounds: Bounds) -> str:
+    """What an option may be: "a whole number from 1 to 500"."""
+    what = "a whole number" if bounds.whole else "a number"
+    most = f"{bounds.most:,}" if isinstance(bounds.most, int) else f"{bounds.most:g}"
+    if bounds.below:
+        return f"{what} {'above' if bounds.open else 'from'} {bounds.least:,g} and below {most}"
+    ends = f"{'above' if bounds.open else 'from'} {bounds.least:,g} {'and at most' if bounds.open else 'to'}"
+    return f"{what} {ends} {most}"
+
+
+def _refuse_number(option: str, value: Any, bounds: Bounds) -> None:
+    if not fits(value, bounds):
+        raise ValueError(f"{option} {value}: give {in_words(bounds)}.")

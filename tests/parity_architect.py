@@ -59,7 +59,7 @@ def read_setting(z, meta, folder: Path) -> Setting:
     start = load(beside(folder, re.search(r"B_\w+\.npz", meta["source"]).group()))
     space = space_of(json.loads(str(start["__meta__"])), start)
     sgd = heavy_ball(meta["eta"], meta["momentum"], meta["weight_decay"])
-    adam = l2_adam(meta["arch_lr"], meta["arch_weight_decay"], b1=meta["arch_betas"][0])
+    adam = l2_adam(meta["arch_lr"], meta["arch_weight_decay"], beta1=meta["arch_betas"][0])
     names = [str(name) for name in z["param_names"]]
     momentum = from_torch(space, {name: z[f"mom/{name}"] for name in names})
     solver = alternating(optax.chain(clip_norm(5.0), sgd), adam)

@@ -9,8 +9,9 @@ from typing import Any
 
 import optax
 
-from jaxnas.bilevel import after, alternating, joint, never
+from jaxnas.bilevel import after, alternating, joint, last_of, never
 from jaxnas.hypergradient import Hypergradient, Lookahead, neumann, through, unrolled
+from jaxnas.spec import made
 from jaxnas.strategies.decoding import argmax_edges, limit_skips, threshold_edges, top_edges, top_pairs
 from jaxnas.strategies.draws import concrete, dirichlet, gumbel_hard, uniform
 from jaxnas.strategies.mixing import (
@@ -26,6 +27,7 @@ from jaxnas.strategies.mixing import (
 from jaxnas.strategies.optimizers import (
     annealed,
     box,
+    chain,
     clip_norm,
     clipped_sgd,
     cosine,
@@ -34,6 +36,8 @@ from jaxnas.strategies.optimizers import (
     l2_adam,
     linear,
     nesterov,
+    ramp,
+    rising,
     two_phase,
     warmed_up,
 )
@@ -77,7 +81,7 @@ def darts(
     sgd = heavy_ball(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=decay)
     ahead = through(sgd, part=lambda state: state[1])  # behind the clipping
     chosen = hypergradient if isinstance(hypergradient, Hypergradient) else hypergradient(ahead)
-    weights = optax.chain(clip_norm(5.0), sgd)
+    weights = chain(clip_norm(5.0), sgd)
     return Strategy(solver=alternating(weights, l2_adam(alpha_rate, decay=1e-3), hypergradient=chosen))
 
 
@@ -121,8 +125,8 @@ def pc_darts_imagenet(steps: int, *, every: int = 1, alpha_rate: float = 6e-3, r
       times, is not built: give the images at the size at which the cells see them.
     """
     rate = warmed_up(cosine(0.5, 0.0, steps, every), every)
-    weights = optax.chain(clip_norm(5.0), heavy_ball(rate, momentum=0.9, decay=3e-4))
-    alpha = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
+    weights = chain(clip_norm(5.0), heavy_ball(rate, momentum=0.9, decay=3e-4))
+    alpha = chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
     solver = alternating(weights, alpha, when=after(steps * 35 // 50 if rest is None else rest))
     return Strategy(solver=solver, relaxation=edge_normalized(softmax()), mixing=partial_channels(2))
 
@@ -150,7 +154,7 @@ def p_darts(
     Deviates: see `limit_skips`.
     """
     rest = steps * 10 // 25 // every * every if rest is None else rest
-    adam = optax.chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
+    adam = chain(clip_norm(5.0), l2_adam(alpha_rate, decay=1e-3))
     solver = alternating(clipped_sgd(0.025, 0.0, steps, every), adam, when=after(rest))
     mixing = dropped_skip(two_phase(skip_dropout, steps, rest, every)) if skip_dropout else weighted_sum()
     return Strategy(solver=solver, mixing=mixing, decode=limit_skips(2))
@@ -179,7 +183,7 @@ def gdas(
     Deviates: the clip sees weights only; the official one counts alpha's gradient in, that of the move before included.
     """
     sgd = nesterov(cosine(0.025, 0.001, steps, every), momentum=0.9, decay=5e-4)
-    solver = alternating(optax.chain(clip_norm(5.0), sgd), l2_adam(alpha_rate, decay=1e-3), weights_first=True)
+    solver = alternating(chain(clip_norm(5.0), sgd), l2_adam(alpha_rate, decay=1e-3), weights_first=True)
     relaxation = gumbel_hard(linear(10.0, 0.1, steps, every))
     return Strategy(solver=solver, relaxation=relaxation, mixing=convention(), decode=top_pairs(2))
 
@@ -217,10 +221,10 @@ def snas(
     """
     weights = clipped_sgd(0.025, 0.001, steps, every)
     return Strategy(
-        solver=joint(weights, optax.chain(clip_norm(10.0), optimizer(alpha_rate))),
+        solver=joint(weights, chain(clip_norm(10.0), made(optimizer, alpha_rate))),
         relaxation=concrete(annealed(1.0, 0.03, steps, every)),
-        mixing=dropped_path(optax.constant_schedule(0.3)),
-        penalty=resource_log(optax.constant_schedule(weight)),
+        mixing=dropped_path(made(optax.constant_schedule, 0.3)),
+        penalty=resource_log(made(optax.constant_schedule, weight)),
         decode=argmax_edges(),
     )
 
@@ -253,7 +257,7 @@ def dr_nas(
     Deviates: see `partial_channels`, `dr_nas_stages`.
     """
     weights = clipped_sgd(0.1, 0.0, steps, every)
-    alpha = optax.chain(regularizer(1e-3), l2_adam(alpha_rate, decay=0.0))
+    alpha = chain(made(regularizer, 1e-3), l2_adam(alpha_rate, decay=0.0))
     first = after(steps * 10 // 25 if rest is None else rest)
     solver, mixing = alternating(weights, alpha, when=first), partial_channels(divisor)
     return Strategy(solver=solver, relaxation=dirichlet(), mixing=mixing, decode=top_edges(never=()))
@@ -278,8 +282,8 @@ def fair_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-3, sharpnes
     Deviates: see `threshold_edges`.
     """
     weights = clipped_sgd(0.005, 0.001, steps, every)
-    solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3, b1=0.9))
-    penalty = zero_one(optax.constant_schedule(sharpness))
+    solver = alternating(weights, l2_adam(alpha_rate, decay=1e-3, beta1=0.9))
+    penalty = zero_one(made(optax.constant_schedule, sharpness))
     return Strategy(solver=solver, relaxation=sigmoid(), penalty=penalty, decode=threshold_edges())
 
 
@@ -342,7 +346,7 @@ def r_darts_drop_path(
     if not 0 <= rate < 1:
         raise ValueError(f"r_darts_drop_path(rate={rate}): give a probability from 0 to below 1, such as 0.2.")
     row = darts(steps, every=every, alpha_rate=alpha_rate, **settings)
-    return row.replace(mixing=dropped_path(linear(0.0, rate, steps, every), row.mixing))
+    return row.replace(mixing=dropped_path(rising(rate, 0.0, steps, every), row.mixing))
 
 
 def random_sharing(steps: int, *, every: int = 1, alpha_rate: float = 0.0, kept: int | None = 2) -> Strategy:
@@ -385,10 +389,8 @@ def smooth_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, radius
     Checked: the perturbed gates by formula, and that only the weights see them; no official numbers.
     Deviates: one draw for each move of the weights, as there; with a second-order solver the look-ahead sees it too.
     """
-    epochs = max(1, -(-steps // every))
-    grown = optax.linear_schedule(0.03, radius, epochs)
     solver = alternating(clipped_sgd(0.025, 0.001, steps, every), l2_adam(alpha_rate, decay=1e-3))
-    return Strategy(solver=solver, perturb=uniform_noise(lambda step: grown(step // every)))
+    return Strategy(solver=solver, perturb=uniform_noise(ramp(radius, 0.03, steps, every)))
 
 
 def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, kept: int | None = 2) -> Strategy:
@@ -408,7 +410,7 @@ def nasp(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, kept: int | No
     Deviates: operations are those of the space, without `none` (the official sets differ from those of DARTS). The
       optional penalty on the size of operations is left to the slot `penalty`.
     """
-    alpha = optax.chain(l2_adam(alpha_rate, decay=1e-3), box(0.0, 1.0))
+    alpha = chain(l2_adam(alpha_rate, decay=1e-3), box(0.0, 1.0))
     solver = alternating(clipped_sgd(0.025, 0.001, steps, every), alpha)
     return Strategy(solver=solver, relaxation=binary(kept), perturb=closed(), mixing=opened())
 
@@ -432,10 +434,7 @@ def i_darts(steps: int, *, every: int = 1, alpha_rate: float = 3e-4, terms: int 
       ("adding noise"). A step is one of the weights, so that as many steps have a T-th of the moves of alpha.
     """
     rate = cosine(0.025, 0.001, steps, every)
-    last = lambda step: (step + 1) % inner == 0
-    alpha = l2_adam(alpha_rate, decay=1e-3)
-    implicit = neumann(terms, rate)
-    solver = alternating(
-        clipped_sgd(0.025, 0.001, steps, every), alpha, hypergradient=implicit, when=last, weights_first=True
-    )
+    weights = chain(clip_norm(5.0), heavy_ball(rate, momentum=0.9, decay=3e-4))
+    alpha, implicit = l2_adam(alpha_rate, decay=1e-3), neumann(terms, rate)
+    solver = alternating(weights, alpha, hypergradient=implicit, when=last_of(inner), weights_first=True)
     return Strategy(solver=solver)

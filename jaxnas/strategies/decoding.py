@@ -11,11 +11,13 @@ import numpy as np
 
 from jaxnas.spaces.genotype import Choice, Genotype, genotype
 from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spec import Count, Share, specified
 
 Decode = Callable[[CellGates, Space], Genotype]
 
 
-def top_edges(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
+@specified
+def top_edges(k: Count = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     """Keeps for each node the k incoming edges whose best operation scores highest, and on each that operation.
 
     The score of operation o on edge e is gates.ops[e, o] * gates.edges[e]: a probability in whose denominator `none`
@@ -37,7 +39,8 @@ def top_edges(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     return lambda scores, space: _node_by_node(best, never, scores, space)
 
 
-def top_pairs(k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
+@specified
+def top_pairs(k: Count = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     """Keeps for each node the k highest of all its (edge, operation) pairs: two of them may share an edge.
 
     Scores as in `top_edges`; pairs are listed by decreasing score, ties in order of the edges, then of the operations.
@@ -66,7 +69,8 @@ def _node_by_node(
     return _genotype(space, lambda cell: [c for node in space.nodes for c in best(space, tables[cell], node)])
 
 
-def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
+@specified
+def threshold_edges(threshold: Share = 0.85, k: Count = 2, *, never: tuple[str, ...] = ("none",)) -> Decode:
     """Of the choices of `top_edges(k)`, those that score at least `threshold`; what no edge reaches is no output.
 
     Edges that start at a node that no edge reaches are left out. A cell in which nothing is left keeps the strongest
@@ -102,6 +106,7 @@ def threshold_edges(threshold: float = 0.85, k: int = 2, *, never: tuple[str, ..
     return decode
 
 
+@specified
 def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
     """Keeps every edge with its best operation, `none` included; first in order at ties.
 
@@ -121,6 +126,7 @@ def argmax_edges(*, never: tuple[str, ...] = ()) -> Decode:
     return decode
 
 
+@specified
 def in_edge_order(inner: Decode) -> Decode:
     """The same choices, listed in the order of the space's edges.
 
@@ -136,6 +142,7 @@ def in_edge_order(inner: Decode) -> Decode:
     return decode
 
 
+@specified
 def limit_skips(most: int, inner: Decode | None = None, *, op: str = "skip_connect", cell: str = "normal") -> Decode:
     """At most so many skips in one cell: while there are more, the weakest gets score 0 and all is chosen again.
 

@@ -3,8 +3,6 @@
 Where in the river: the first arrow, as `relaxation.py`. One draw serves all cells of a type.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +10,11 @@ from jax import Array
 from jax.scipy.special import digamma, gammaln
 
 from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spec import Count, Temperature, specified
 from jaxnas.strategies.relaxation import (
     DEAD,
     Alpha,
     Relaxation,
-    Schedule,
     best_edges,
     cell_keys,
     masked_softmax,
@@ -25,7 +23,8 @@ from jaxnas.strategies.relaxation import (
 )
 
 
-def uniform(kept: int | None = None) -> Relaxation:
+@specified
+def uniform(kept: Count | None = None) -> Relaxation:
     """One living operation for each edge, drawn uniformly anew at every pass: alpha plays no part in training.
 
         gates_e = one_hot(o_e),    o_e ~ U(living operations of e);    mean gates_eo = 1 / (number of those)
@@ -61,21 +60,23 @@ def uniform(kept: int | None = None) -> Relaxation:
     return Relaxation(inner.init, sample, mean)
 
 
-def concrete(temperature: Schedule) -> Relaxation:
+@specified
+def concrete(temperature: Temperature, *, deviation: float = 0.01) -> Relaxation:
     """SNAS: one draw Z_e of a concrete distribution for each edge and type of cell, anew at every pass.
 
         Z_eo = exp((alpha_eo + G_eo) / T) / sum_o' exp((alpha_eo' + G_eo') / T),    G standard Gumbel
 
-    Alpha are the logarithms of unnormalised probabilities; they start normal around 1 with deviation 0.01. Scores are
+    Alpha are the logarithms of unnormalised probabilities; they start normal around 1. Scores are
     the limit of cold draws, softmax(alpha).
 
     Args:
       temperature: step -> T; see `optimizers.annealed`.
+      deviation: of alpha at the start.
 
     Reference: Xie et al. 2019, arXiv:1812.09926, equation 4; Maddison et al. 2017, arXiv:1611.00712; SNAS-Series
       `SNAS/model_search.py`.
     """
-    centred = softmax(0.01)
+    centred = softmax(deviation)
 
     def init(key: Array, space: Space) -> Alpha:
         return jax.tree.map(lambda a: 1 + a, centred.init(key, space))
@@ -100,7 +101,8 @@ def concrete_gates(alpha: Alpha, noise: Alpha, temperature: Array | float, space
     return {c: Gates(masked_softmax(warm(c), space.mask(c)), open_edges(alpha[c])) for c in space.cells}
 
 
-def gumbel_hard(temperature: Callable[[Array], Array]) -> Relaxation:
+@specified
+def gumbel_hard(temperature: Temperature, *, deviation: float = 1e-3) -> Relaxation:
     """Draws one operation of each edge from softmax(alpha), with the slope of a softmax: `hard_gates` of Gumbel noise.
 
     One draw for each type of cell at each pass. Mean gates are softmax(alpha). What the gates that were not drawn learn
@@ -108,11 +110,12 @@ def gumbel_hard(temperature: Callable[[Array], Array]) -> Relaxation:
 
     Args:
       temperature: step -> tau > 0; low values follow the draw, high ones flatten the slope.
+      deviation: alpha starts normal with this standard deviation.
 
     Reference: Dong and Yang 2019 (GDAS), arXiv:1910.04465, equations 3 to 7; D-X-Y/AutoDL-Projects
       `search_model_gdas_nasnet.py`.
     """
-    inner = softmax()
+    inner = softmax(deviation)
 
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         noise = {c: jax.random.gumbel(k, alpha[c].shape, alpha[c].dtype) for c, k in cell_keys(key, space).items()}
@@ -136,16 +139,20 @@ def hard_gates(noise: Array, alpha: Array, alive, temperature: Array) -> Gates:
     return Gates(one - jax.lax.stop_gradient(p) + p, open_edges(alpha))
 
 
-def dirichlet() -> Relaxation:
+@specified
+def dirichlet(*, deviation: float = 1e-3) -> Relaxation:
     """DrNAS: the gates of each edge are a draw from a Dirichlet distribution, differentiable in its concentrations.
 
         gates_e ~ Dirichlet(c_e),    c_eo = elu(alpha_eo) + 1,    scores softmax(alpha)
 
     One draw for each type of cell and pass; over living operations. The scores are the mean c / sum c where alpha <= 0.
 
+    Args:
+      deviation: alpha starts normal with this standard deviation.
+
     Reference: Chen et al. 2021, arXiv:2006.10355, equation 4; xiangning-chen/DrNAS `utils.py`, `model_search.py`.
     """
-    inner = softmax()
+    inner = softmax(deviation)
 
     def sample(key: Array, alpha: Alpha, space: Space, step: Array) -> CellGates:
         del step

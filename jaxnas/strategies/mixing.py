@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.spec import Count, Rate, specified
+
 Op = Callable[[Array, Array], Array]  # (x [B, H, W, C'], gate []) -> gate * y [B, H/s, W/s, C'], parameters inside
 
 
@@ -180,7 +182,8 @@ def rotating_part(key: Array, step: Array, parts: int) -> Array:
     return step % parts
 
 
-def partial_channels(divisor: int, inner: Mixing | None = None, part: Part = first_part) -> Mixing:
+@specified
+def partial_channels(divisor: Count, inner: Mixing | None = None, part: Part = first_part) -> Mixing:
     """The partial connections of PC-DARTS: C/K channels are mixed, the others pass by.
 
         y = shuffle_K([inner(x[..., :C/K]), x[..., C/K:]])    for the first part; another one is mixed in its place
@@ -230,7 +233,8 @@ def _rolled(x: Array, by: Array | int) -> Array:
     return x if isinstance(by, int) and by == 0 else jnp.roll(x, by, -1)
 
 
-def dropped_skip(rate: Callable[[Array], Array], inner: Mixing | None = None, op: str = "skip_connect") -> Mixing:
+@specified
+def dropped_skip(rate: Rate, inner: Mixing | None = None, op: str = "skip_connect") -> Mixing:
     """Elementwise dropout behind the skips that keep the size of their input; strided ones pass whole.
 
         skip(x)  ->  m skip(x) / (1 - p),    m ~ Bernoulli(1 - p) for each number,    p = rate(step)
@@ -263,7 +267,8 @@ def _drop(p: Array, key: Array, apply: Op, x: Array, gate: Array) -> Array:
     return jnp.where(jax.random.bernoulli(key, 1 - p, y.shape), y / (1 - p).astype(y.dtype), 0)
 
 
-def dropped_path(rate: Callable[[Array], Array | float], inner: Mixing | None = None) -> Mixing:
+@specified
+def dropped_path(rate: Rate, inner: Mixing | None = None) -> Mixing:
     """Drops the output of the edge, image by image:  y = m / (1 - p) inner(x),  m ~ Bernoulli(1 - p) for each image.
 
     Args:

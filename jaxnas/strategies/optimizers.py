@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxnas.hypergradient import global_norm
+from jaxnas.spec import Count, Decay, Positive, specified
 
 
-def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+@specified
+def cosine(start: float, end: float, steps: Count, every: Count = 1) -> optax.Schedule:
     """Cosine decay in stairs: end + (start - end) (1 + cos(pi e / E)) / 2 with e = step // every, E = steps / every.
 
     Reference: Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5. With `every` one epoch, the values that the
@@ -22,7 +24,8 @@ def cosine(start: float, end: float, steps: int, every: int = 1) -> optax.Schedu
     return lambda step: end + curve(step // every)
 
 
-def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+@specified
+def linear(start: float, end: float, steps: Count, every: Count = 1) -> optax.Schedule:
     """A straight line in stairs: start + (end - start) e / (E - 1) with e = step // every, E = steps / every.
 
     The last stair is `end`, as in the official code of GDAS (`exps/NAS-Bench-201-algos/GDAS.py`).
@@ -31,7 +34,8 @@ def linear(start: float, end: float, steps: int, every: int = 1) -> optax.Schedu
     return lambda step: line(jnp.asarray(step // every, jnp.result_type(float)))
 
 
-def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Schedule:
+@specified
+def annealed(start: float, end: float, steps: Count, every: Count = 1) -> optax.Schedule:
     """Line in stairs, one stair ahead: start + (end - start) (e + 1) / E with e = step // every, E = steps / every.
 
     Reference: SNAS-Series/SNAS-Series `SNAS/utils.py`, where E is always 150; it steps before its first epoch.
@@ -41,7 +45,29 @@ def annealed(start: float, end: float, steps: int, every: int = 1) -> optax.Sche
     return lambda step: start + (end - start) * done(step)
 
 
-def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Schedule:
+@specified
+def rising(end: float, start: float, steps: Count, every: Count = 1) -> optax.Schedule:
+    """`linear`, named by where it arrives.
+
+    Args:
+      end, start: on the last stair, and on the first.
+      steps, every: as there.
+    """
+    return linear(start, end, steps, every)
+
+
+@specified
+def ramp(end: float, start: float, steps: Count, every: Count = 1) -> optax.Schedule:
+    """A line in stairs that has not quite arrived: start + (end - start) e / E with e = step // every.
+
+    Reference: xiangning-chen/SmoothDARTS `sota/cnn/train_search.py`, its radius.
+    """
+    line = optax.linear_schedule(start, end, _epochs("ramp", steps, every))
+    return lambda step: line(step // every)
+
+
+@specified
+def two_phase(rate: float, steps: Count, rest: int, every: Count = 1) -> optax.Schedule:
     """A dropout that falls twice: along a line while alpha rests, then from the full rate again, exponentially.
 
         p = rate (E - e - 1) / E      for e < R        with e = step // every, E = steps / every, R = rest / every
@@ -67,6 +93,7 @@ def two_phase(rate: float, steps: int, rest: int, every: int = 1) -> optax.Sched
     return schedule
 
 
+@specified
 def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
     """Linear decay by epoch, its last value spread over a tail: ImageNet networks of P-DARTS and PC-DARTS.
 
@@ -86,17 +113,19 @@ def linear_with_tail(rate: float, epochs: int, tail: int = 5) -> optax.Schedule:
     return lambda epoch: rate * most(epoch) / (epochs - tail)
 
 
-def stairs(by_epoch: optax.Schedule, every: int) -> optax.Schedule:
+@specified
+def stairs(by_epoch: optax.Schedule, every: Count) -> optax.Schedule:
     """A schedule of whole epochs, read at steps: by_epoch(step // every), with `every` the steps of an epoch."""
     return lambda step: by_epoch(step // every)
 
 
-def warmed_up(schedule: optax.Schedule, every: int, epochs: int = 5) -> optax.Schedule:
-    """The first epochs at a fraction of the rate: schedule(step) * min(1, (e + 1) / epochs) with e = step // every.
+@specified
+def warmed_up(schedule: optax.Schedule, every: Count, warmup: Count = 5) -> optax.Schedule:
+    """The first epochs at a fraction of the rate: schedule(step) * min(1, (e + 1) / warmup) with e = step // every.
 
     Reference: yuhuixu1993/PC-DARTS `train_search_imagenet.py`, for batches above 256.
     """
-    return lambda step: schedule(step) * jnp.minimum(1.0, (step // every + 1) / epochs)
+    return lambda step: schedule(step) * jnp.minimum(1.0, (step // every + 1) / warmup)
 
 
 def _epochs(what: str, steps: int, every: int) -> int:
@@ -106,26 +135,42 @@ def _epochs(what: str, steps: int, every: int) -> int:
     return -(-steps // every)
 
 
-def heavy_ball(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
+@specified
+def heavy_ball(rate: optax.ScalarOrSchedule, momentum: Decay, decay: float) -> optax.GradientTransformation:
     """SGD as torch has it: L2 decay in the gradient, buffer = momentum * buffer + gradient, step -rate * buffer."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum))
 
 
-def nesterov(rate: optax.ScalarOrSchedule, momentum: float, decay: float) -> optax.GradientTransformation:
+@specified
+def nesterov(rate: optax.ScalarOrSchedule, momentum: Decay, decay: float) -> optax.GradientTransformation:
     """`heavy_ball` that looks ahead, as torch has it: step -rate * (gradient + momentum * buffer)."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum, nesterov=True))
 
 
+@specified
+def chain(*parts: optax.GradientTransformation) -> optax.GradientTransformation:
+    """One transformation after the other, as `optax.chain`."""
+    return optax.chain(*parts)
+
+
 def clipped_sgd(start: float, end: float, steps: int, every: int) -> optax.GradientTransformation:
     """What moves the weights in most rows: clipped at 5, momentum 0.9, decay 3e-4, a cosine from start to end."""
-    return optax.chain(clip_norm(5.0), heavy_ball(cosine(start, end, steps, every), momentum=0.9, decay=3e-4))
+    return chain(clip_norm(5.0), heavy_ball(cosine(start, end, steps, every), momentum=0.9, decay=3e-4))
 
 
-def l2_adam(rate: optax.ScalarOrSchedule, decay: float = 1e-3, b1: float = 0.5) -> optax.GradientTransformation:
+@specified
+def l2_adam(
+    rate: optax.ScalarOrSchedule,
+    decay: float = 1e-3,
+    beta1: Decay = 0.5,
+    beta2: Decay = 0.999,
+    eps: Positive = 1e-8,
+) -> optax.GradientTransformation:
     """Adam with L2 decay in the gradient, as torch has it: not AdamW, so alpha shrinks where its gradient is zero."""
-    return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=b1, b2=0.999, eps=1e-8))
+    return optax.chain(optax.add_decayed_weights(decay), optax.adam(rate, b1=beta1, b2=beta2, eps=eps))
 
 
+@specified
 def exponentiated_gradient(rate: float, floor: float = 1e-5) -> optax.GradientTransformation:
     """Mirror descent on simplices, one for each row (last axis) of the parameters:  p <- p exp(-rate g), normalised.
 
@@ -144,6 +189,7 @@ def exponentiated_gradient(rate: float, floor: float = 1e-5) -> optax.GradientTr
     return optax.stateless(lambda updates, params=None: jax.tree.map(step, updates, params))
 
 
+@specified
 def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> optax.GradientTransformation:
     """Adds weight times the gradient of a function of the parameters alone, as L2 decay does for half their square."""
 
@@ -153,6 +199,7 @@ def plus_gradient(of: Callable[[optax.Params], jax.Array], weight: float) -> opt
     return optax.stateless(update)
 
 
+@specified
 def box(low: float, high: float) -> optax.GradientTransformation:
     """Shortens each step so that parameters stay between two bounds: the last of a chain."""
 
@@ -162,12 +209,13 @@ def box(low: float, high: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
-def clip_norm(limit: float) -> optax.GradientTransformation:
-    """Scales all gradients by min(1, limit / (norm + 1e-6)): torch's clip, whose 1e-6 optax does not have."""
+@specified
+def clip_norm(clip: Positive) -> optax.GradientTransformation:
+    """Scales all gradients by min(1, clip / (norm + 1e-6)): torch's clip, whose 1e-6 optax does not have."""
 
     def update(updates, params=None):
         del params
-        scale = jnp.minimum(1.0, limit / (global_norm(updates) + 1e-6))
+        scale = jnp.minimum(1.0, clip / (global_norm(updates) + 1e-6))
         return jax.tree.map(lambda g: g * scale.astype(g.dtype), updates)
 
     return optax.stateless(update)

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxnas.evaluation.resources import Resources, resources
 from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spec import specified
 
 Penalty = Callable[[CellGates, CellGates, Space, Array], Array]  # (sampled gates, mean gates, space, step) -> scalar
 Join = Callable[[Array, Array], Array]  # (validation loss, penalty) -> outer loss
@@ -23,6 +24,7 @@ def no_penalty() -> Penalty:
     return lambda sampled, mean, space, step: jnp.zeros(())
 
 
+@specified
 def entropy(weight: Weight) -> Penalty:
     """Pushes gates towards one operation per edge: weight(step) times the mean entropy of an edge, in nats.
 
@@ -46,6 +48,7 @@ def mean_entropy(gates: Gates) -> Array:
     return -(g * jnp.log(jnp.where(g > 0, g, 1))).sum(-1).mean()  # 0 log 0 = 0, with a finite slope
 
 
+@specified
 def zero_one(weight: Weight) -> Penalty:
     """Pushes independent gates to 0 or 1: -weight(step) times the mean of (g - 1/2)^2 over all living operations.
 
@@ -63,6 +66,7 @@ def zero_one(weight: Weight) -> Penalty:
     return penalty
 
 
+@specified
 def expected_cost(costs: Mapping[str, ArrayLike], weight: Weight) -> Penalty:
     """What the sampled operations cost on average, by any table:  weight(step) sum over all cells of sum_eo Z_eo c_eo.
 
@@ -78,6 +82,7 @@ def expected_cost(costs: Mapping[str, ArrayLike], weight: Weight) -> Penalty:
     return lambda sampled, mean, space, step: weight(step) * _network_cost(costs, 0.0, sampled, space)
 
 
+@specified
 def log_ratio(costs: Mapping[str, ArrayLike], target: float, weight: Weight, *, fixed: float = 0.0) -> Penalty:
     """Cost beside a target:  weight(step) ln(C / target),    C = fixed + sum over all cells of sum_eo Z_eo c_eo.
 
@@ -102,6 +107,7 @@ def log_ratio(costs: Mapping[str, ArrayLike], target: float, weight: Weight, *, 
     )
 
 
+@specified
 def log_power(costs: Mapping[str, ArrayLike], *, scale: float = 0.2, power: float = 0.6, fixed: float = 0.0) -> Penalty:
     """A factor for the loss:  scale (ln C)^power,    C = fixed + sum over all cells of sum_eo Z_eo c_eo.
 
@@ -163,6 +169,7 @@ def _check_costs(costs: Mapping[str, ArrayLike], space: Space) -> None:
         )
 
 
+@specified
 def resource_linear(weight: Weight) -> Penalty:
     """What the sampled operations cost:  weight(step) sum over cell types of the mean over their cells of
 
@@ -179,6 +186,7 @@ def resource_linear(weight: Weight) -> Penalty:
     return lambda sampled, mean, space, step: weight(step) * _resource(of_edges, sampled, space)
 
 
+@specified
 def resource_log(weight: Weight) -> Penalty:
     """The same on a logarithmic scale, edge by edge:  weight(step) sum over cell types of the mean over their cells of
 

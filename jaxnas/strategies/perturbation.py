@@ -12,6 +12,7 @@ import optax
 from jax import Array
 
 from jaxnas.spaces.space import CellGates, Gates
+from jaxnas.spec import Share, specified
 
 Perturb = Callable[[Array, CellGates, Array], CellGates]  # (key, gates, step) -> gates of the inner loss
 
@@ -27,6 +28,7 @@ def unperturbed(key: Array, gates: CellGates, step: Array) -> CellGates:
     return gates
 
 
+@specified
 def uniform_noise(radius: optax.Schedule) -> Perturb:
     """The random perturbation of SmoothDARTS: noise in a box, brought back to the simplex.
 
@@ -56,7 +58,8 @@ def uniform_noise(radius: optax.Schedule) -> Perturb:
     return perturb
 
 
-def closed(below: float = 0.5) -> Perturb:
+@specified
+def closed(below: Share = 0.5) -> Perturb:
     """Gates below a limit are exactly 0 for the weights: with the mixing `opened` these candidates are not run.
 
     Args:

@@ -9,12 +9,14 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spec import Count, specified
 from jaxnas.strategies.relaxation import Alpha, Relaxation, best_edges, open_edges, softmax
 
 FAINT = 1e-20  # a gate that adds nothing to a sum in float32 and yet is not 0
 
 
-def binary(kept: int | None = 2, *, never: tuple[str, ...] = ("none",), start: float = 0.5) -> Relaxation:
+@specified
+def binary(kept: Count | None = 2, *, never: tuple[str, ...] = ("none",), start: float = 0.5) -> Relaxation:
     """The proximal point of NASP: the best operation of the best edges, wholly; alpha moves as if it were the gates.
 
         gates = prox(alpha),    prox(alpha)_eo = [o = argmax alpha_e] [e among the `kept` best edges of its node],

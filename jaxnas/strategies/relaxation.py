@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from jaxnas.spaces.space import CellGates, Gates, Space
+from jaxnas.spec import specified
 
 Alpha = Any  # a pytree; for most relaxations {cell: [E, O]}
 Schedule = Callable[[Array], Array | float]  # step -> value, as optax's
@@ -26,6 +27,7 @@ class Relaxation(NamedTuple):
     mean: Callable[[Alpha, Space], CellGates]  # what decoding, penalties and logs see
 
 
+@specified
 def softmax(deviation: float = 1e-3) -> Relaxation:
     """The continuous relaxation of DARTS: gates_eo = exp(alpha_eo) / sum_o' exp(alpha_eo'), over living operations.
 
@@ -114,6 +116,7 @@ class Normalized(NamedTuple):
     edges: dict[str, Array]  # beta, {cell: [E]}
 
 
+@specified
 def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
     """Weighs the edges into each node: edge gate_e = exp(beta_e) / sum over e' with the same target of exp(beta_e').
 
@@ -141,6 +144,7 @@ def edge_normalized(inner: Relaxation, deviation: float = 1e-3) -> Relaxation:
     return Relaxation(init, sample, mean)
 
 
+@specified
 def edge_simplex(inner: Relaxation) -> Relaxation:
     """The same weights of edges for `simplex`: into each node a point of a simplex, beta {cell: [nodes, E]}.
 
