@@ -14,12 +14,23 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jaxnas import cli_compare, cli_evaluate, cli_help, cli_resume, cli_show, cli_tables, logs, parallel, places
+from jaxnas import (
+    cli_compare,
+    cli_evaluate,
+    cli_help,
+    cli_resume,
+    cli_settings,
+    cli_show,
+    cli_tables,
+    logs,
+    parallel,
+    places,
+)
 from jaxnas.cache import keep_programs
 from jaxnas.epoch import Diverged
 from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
-from jaxnas.planning import carry_out, placed, plan
+from jaxnas.planning import Plan, carry_out, placed, plan
 from jaxnas.precision import LowPrecision
 from jaxnas.refusals import Lopsided, doubt, lopsided
 from jaxnas.runner import run
@@ -70,7 +81,9 @@ _DEVICES = (
 OF_A_RUN = (  # options that a run keeps; the others are those of one sitting
     *("strategy", "space", "dataset", "data_dir", "epochs", "batch", "channels", "depth", "alpha_rate", "stop"),
     *("curvature", "samples", "fraction", "seed", "smoke", "precision", "matmul_precision"),
+    cli_settings.CHANGES,
 )
+OF_A_FILE = (*OF_A_RUN, "devices", "layout")  # options that may come from a file
 _LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation of each edge."
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 
@@ -102,6 +115,9 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help=cli_help.RESUME)] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help=cli_help.SMOKE)] = False,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=cli_settings.SET)] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help=cli_settings.CONFIG)] = None,
+    show: Annotated[bool, typer.Option("--show", help=cli_settings.SHOW)] = False,
     live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
@@ -111,9 +127,14 @@ def search(
 
     Without options: exact second-order DARTS on 1,797 handwritten digits, a few minutes on a laptop.
     """
-    given = cli_resume.asked(context, OF_A_RUN, out, resume)
+    asked = cli_resume.asked(context, OF_A_FILE, out, resume, config)
+    given = asked.of(OF_A_RUN)
+    strategy, dataset, seed, devices, layout = asked.of(("strategy", "dataset", "seed", "devices", "layout")).values()
     placement = placed(devices, distributed, out)
     planned = plan(**given, placement=placement, layout=layout)
+    if show:
+        typer.echo(_shown(asked, planned))
+        return
     planned = planned._replace(settings={**planned.settings, **cli_resume.record(given)})
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
@@ -135,6 +156,18 @@ def search(
         parallel.leave(128 + getattr(error, "signal", 2))
     if as_json and parallel.leads():
         cli_show.tell_result(out)
+
+
+def _shown(asked: cli_resume.Asked, planned: Plan) -> str:
+    """All settings of a search in full."""
+    found = {name: planned.settings.get(name) for name in ("depth", "alpha_rate", "stop", "samples")}
+    found |= {"curvature": planned.watch.every if planned.watch else 0}
+    found |= {"matmul_precision": planned.precision.products}
+    silent = dict.fromkeys(planned.made.follows, "follows from the length of the search")
+    if "alpha.rate" in planned.made.values:
+        silent |= {"alpha_rate": "alpha.rate below"}
+    row, options = f"the row {planned.settings['strategy']}", asked.options | found
+    return cli_settings.toml("search", options, planned.made.values, asked.sources, row, silent)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -28,15 +28,17 @@ from jaxnas.cli_help import (
     a_precision,
     a_recipe,
 )
+from jaxnas.cli_settings import CHANGES, CONFIG, SET_RECIPE, SHOW, toml
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
 from jaxnas.evaluation.cost import genotype_cost, total
-from jaxnas.evaluation.recipes import changed, fitted
+from jaxnas.evaluation.recipes import Recipe, changed, fitted
 from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
 from jaxnas.options import given_or, refuse
 from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
 from jaxnas.retraining import WEIGHTS, fit
+from jaxnas.settings import of_recipe, with_recipe
 from jaxnas.spaces.genotype import from_json
 from jaxnas.spaces.network import Network, network
 from jaxnas.terminal import say
@@ -55,7 +57,9 @@ _LABEL = "Name of the method in comparisons; the search's or the published genot
 OF_A_RUN = (  # options that a run keeps; the others are those of one sitting
     *("what", "recipe", "dataset", "data_dir", "label", "seed", "smoke"),
     *("epochs", "batch", "channels", "depth", "fraction", "valid_fraction", "precision", "matmul_precision"),
+    CHANGES,
 )
+OF_A_FILE = (*OF_A_RUN, "devices")  # options that may come from a file
 
 
 def evaluate(
@@ -78,14 +82,17 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; a new one in runs/ unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help=RESUME)] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help=SMOKE)] = False,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_RECIPE)] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG)] = None,
+    show: Annotated[bool, typer.Option("--show", help=SHOW)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=TENSORBOARD)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
-    given = cli_resume.asked(context, OF_A_RUN, out, resume)
-    what, recipe, dataset, data_dir, label, seed, smoke, *rest = given.values()  # in the order of OF_A_RUN
-    epochs, batch, channels, depth, fraction, valid_fraction, precision, matmul_precision = rest
+    asked = cli_resume.asked(context, OF_A_FILE, out, resume, config)
+    what, recipe, dataset, data_dir, label, seed, smoke, *rest = asked.of(OF_A_FILE).values()  # in the order of these
+    epochs, batch, channels, depth, fraction, valid_fraction, precision, matmul_precision, changed_to, devices = rest
     if what is None:
         raise ValueError("name what to train: a search's folder, a genotype file, its text, or DARTS_V2 and its like.")
     refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, fraction=fraction, dataset=dataset)
@@ -96,7 +103,7 @@ def evaluate(
     dataset = data_sets.spelt(dataset, whole)
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
-    plan = fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole)
+    plan = with_recipe(fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole), changed_to)
     parts = (
         data_sets.split(whole, seed=seed, fraction=fraction, valid_fraction=valid_fraction)
         if valid_fraction
@@ -111,10 +118,14 @@ def evaluate(
             f"the recipe {recipe} weighs a second head, and networks of {genotype.space} have none: "
             "choose --recipe nas-bench-201 or small."
         )
+    if show:
+        sized = {"channels": size.channels, "depth": size.depth, "matmul_precision": numbers.products}
+        typer.echo(_shown(asked, plan, sized))
+        return
     search = searched(Path(what)) if Path(what).is_dir() else None
     label = given_or(label, what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
-    settings |= cli_resume.record(given)
+    settings |= cli_resume.record(asked.of(OF_A_RUN))
     console = Console(quiet=quiet, stderr=as_json)
     say(
         console,
@@ -146,6 +157,14 @@ def evaluate(
         raise typer.Exit(130) from None
     if as_json:
         tell_result(out)
+
+
+def _shown(asked: cli_resume.Asked, plan: Recipe, sized: dict[str, Any]) -> str:
+    """All settings of a retraining in full."""
+    lengths = {} if asked.options["smoke"] else {"epochs": plan.epochs, "batch": plan.batch}
+    settings = {name: number.value for name, number in of_recipe(plan).items()}
+    source = f"the recipe {asked.options['recipe']}"
+    return toml("evaluate", asked.options | lengths | sized, settings, asked.sources, source, {})
 
 
 def export(

@@ -21,12 +21,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
-from jaxnas import archive, drawing, fingerprint
+from jaxnas import archive, continuing, drawing, fingerprint
 from jaxnas.precision import UNSAID
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
@@ -100,7 +99,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def check_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuses to continue a run that was started with another configuration.
+    """Refuses to continue a run that was started with another configuration; a search may be longer than it was.
 
     Raises:
       ValueError: says which settings differ, and how.
@@ -112,13 +111,11 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     if not path.read_bytes() and not (folder / "metrics.jsonl").exists():  # ended between the claim and its first line
         write(path, json.dumps(config, indent=2) + "\n")
     before, now = ({**UNSAID, **one, ASKED: None} for one in (_read_config(path), json.loads(json.dumps(config))))
-    plain = lambda settings, name: json.dumps(settings.get(name), sort_keys=True)  # NaN is the same as NaN
-    differing = [name for name in {**before, **now} if plain(before, name) != plain(now, name)]
-    if "split" in differing and fingerprint.alike(str(before.get("split")), str(now.get("split"))):
-        differing.remove("split")  # of a version that did not look at the pixels
-    if differing:
-        told = "; ".join(f"{name} was {short(before.get(name))}, now {short(now.get(name))}" for name in differing)
-        raise ValueError(f"the run in {folder} was started otherwise: {told}. Give the same settings to --resume.")
+    found = continuing.differing(before, now)
+    if "split" in found and fingerprint.alike(*map(str, found["split"])):
+        del found["split"]  # of a version that did not look at the pixels
+    if found and not continuing.is_longer(found, before):
+        raise ValueError(f"the run in {folder} was started otherwise: {continuing.told(found)}")
 
 
 def read_genotype(what: str) -> Genotype:

@@ -44,6 +44,7 @@ from jaxnas.options import given_or, refuse
 from jaxnas.precision import PRODUCTS, Precision
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
+from jaxnas.settings import Made, made, of_stages
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.spaces.layout import Layout
 from jaxnas.spaces.space import Space
@@ -69,6 +70,7 @@ class Plan(NamedTuple):
     precision: Precision
     layout: Layout | None
     decode: Callable[[Decode], Decode]  # a rule of decoding -> the same for this space
+    made: Made  # the stages' numbers
     told: str  # what will be done, without the full stop
 
 
@@ -93,8 +95,12 @@ def plan(
     precision: str = "float32",
     matmul_precision: str | None = None,
     layout: str = "auto",
+    changes: Mapping[str, Any] | None = None,
 ) -> Plan:
     """A search from names and numbers; the options are those of `jaxnas search`, but it lies on one device unless told.
+
+    Args:
+      changes: numbers of the row by name, `--set` of the command line: `{"weights.rate": 0.05}`.
 
     Raises:
       ValueError: for names that nothing is called, and numbers that do not fit.
@@ -118,18 +124,21 @@ def plan(
     steps = steps_per_epoch(len(parts.train.label), batch)
     usual = signature(row).parameters["alpha_rate"].default * (1 if epochs * steps >= SHORT else 10)
     rate, dataset = given_or(alpha_rate, usual), data_sets.spelt(dataset, whole)
-    stages = [_decoding(stage, chosen) for stage in _stages(strategy, row, chosen, spaces, steps, epochs, rate)]
+    build = partial(_stages, strategy, row, chosen, spaces, rate)
+    numbered = made(build, _of_stages(strategy, chosen), changes or {}, steps, epochs)
+    rate = _rate(numbered, changes or {}, alpha_rate, rate)
     finish, asked = _finish(strategy, samples, epochs * steps)
+    staged = f" in each of {len(numbered.stages)} stages" if len(numbered.stages) > 1 else ""
     first, second = HALVES.get(strategy, ("move the weights", "alpha"))
-    settings = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
+    told = {"strategy": strategy, "dataset": dataset, "seed": seed, "fraction": fraction, "channels": channels}
     return Plan(
-        stages=stages,
+        stages=numbered.stages,
         space=spaces[0],
         data=parts,
         seed=seed,
         batch=batch,
         augment=augmentation.default_augmentation(whole, statistics),
-        settings={**settings, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
+        settings={**told, **asked, "depth": depth, "alpha_rate": rate, "stop": stop},
         stop=rule,
         watch=watch,
         finish=finish,
@@ -137,10 +146,11 @@ def plan(
         precision=numbers,
         layout=how,
         decode=chosen.decode,
+        made=numbered,
         told=(
             f"{strategy} on {dataset}: {len(parts.train.label)} images {first}, {len(parts.valid.label)} {second}; "
             f"{total(supernet_cost(spaces[0])).parameters:,} weights, {len(spaces[0].skeleton)} layers, {epochs} "
-            f"epochs of {steps} steps{f' in each of {len(stages)} stages' if len(stages) > 1 else ''}, "
+            f"epochs of {steps} steps{staged}, "
             f"alpha's rate {rate:g}{in_words(numbers)}"
         ),
     )
@@ -244,11 +254,26 @@ def _pixels(parts: Sequence[Batch], placement: parallel.Placement) -> np.ndarray
     return np.sum([fingerprint.of_pixels(*one) for one in each], 0)
 
 
-def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces: list[Space], steps, epochs, rate):
+def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces, rate, steps, epochs, **own: Any):
+    """The stages of a search of so many steps in an epoch, and epochs; what differs between them may be given."""
     if name in STAGES:
         make = STAGES[name].make
-        return make(spaces, steps, epochs, alpha_rate=rate, **chosen.settings.get(make, {}))
-    return [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+        stages = make(spaces, steps, epochs, alpha_rate=rate, **{**chosen.settings.get(make, {}), **own})
+    else:
+        stages = [Stage(row(epochs * steps, every=steps, alpha_rate=rate), epochs)]
+    return [_decoding(stage, chosen) for stage in stages]
+
+
+def _of_stages(name: str, chosen: SpaceChoice) -> Mapping[str, tuple]:
+    make = STAGES[name].make if name in STAGES else None
+    return of_stages(make, chosen.settings.get(make, {}) if make else {})
+
+
+def _rate(numbered: Made, changes: Mapping[str, Any], given: float | None, usual: float) -> float:
+    """The learning rate of alpha, which has two names."""
+    if "alpha.rate" in changes and given not in (None, changes["alpha.rate"]):
+        raise ValueError(f"--alpha-rate {given} and --set alpha.rate={changes['alpha.rate']} are one number: give one.")
+    return numbered.values.get("alpha.rate", usual)
 
 
 def _finish(name: str, samples: int | None, steps: int) -> tuple[Finish, dict[str, int]]:

@@ -15,11 +15,14 @@ from typing import Any
 import jax
 
 from jaxnas import folder, reports
+from jaxnas.continuing import SET
 from jaxnas.evaluation.decision import Decision, decision, level
 from jaxnas.evaluation.stopping import Rule, warnings
 from jaxnas.folder import Record
+from jaxnas.settings import in_full
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.space import CellGates, Space
+from jaxnas.stages import Stage
 from jaxnas.strategies.penalty import mean_entropy
 
 
@@ -43,12 +46,12 @@ def judge(stop: Rule, mine: list[Record], last: bool) -> bool:
     return mine[-1]["stage_ended"]
 
 
-def describe(space: Space) -> dict[str, Any]:
-    """A space as plain data, for the record of a run."""
+def describe(space: Space, stages: Sequence[Stage]) -> dict[str, Any]:
+    """A space, and all numbers of a search by name, as plain data for the record of a run."""
     masks = {cell: space.mask(cell).astype(int).tolist() for cell in space.cells} if space.alive else None
     skeleton = [f"{layer.cell} {layer.channels}" + " /2" * (layer.stride > 1) for layer in space.skeleton]
     told = {"name": space.name, "ops": list(space.op_names), "skeleton": skeleton, "image": list(space.image)}
-    return {"space": {**told, "classes": space.classes, "alive": masks}}
+    return {"space": {**told, "classes": space.classes, "alive": masks}, SET: in_full(stages)}
 
 
 def environment(used: int = 1, placement: str = "one") -> dict[str, Any]:

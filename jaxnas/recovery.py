@@ -4,6 +4,8 @@ Where in the river: around it, before the runner's loop. Says what it could not 
 """
 
 import contextlib
+import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxnas import checkpoint, folder, interruption, parallel
+from jaxnas.continuing import SET
 from jaxnas.folder import Record
 from jaxnas.interruption import Part
 from jaxnas.search import SearchState
@@ -44,8 +47,29 @@ def opened(
             (folder.check_same if resume else folder.claim)(out, config)
     with folder.held(out) if leads else contextlib.nullcontext():
         records = recovered(out, console, finished(out)) if resume and leads else []
+        if resume and leads:
+            _lengthen(out, config, records)
         parallel.wait("the folder is ours")
         yield folder.read_records(out) if resume and not leads else records
+
+
+def _lengthen(out: Path, config: Mapping[str, Any], records: list[Record]) -> None:
+    """Where more epochs of a search are asked for: puts that on record, and opens its last epoch again, if it was over.
+
+    What had been found by then is kept beside the new result. The last of the records is changed.
+    """
+    before, asked = json.loads((out / "config.json").read_text(encoding="utf-8")), config.get("epochs")
+    last = records[-1] if records else {}
+    if before.get("epochs") != asked:
+        if "stopped" in last:
+            raise ValueError(f"a rule ended the search in {out} at epoch {len(records)}: more epochs change nothing.")
+        if (out / "result.json").exists():
+            shutil.copy(out / "result.json", out / f"result-{len(records)}.json")
+        now = {name: config[name] for name in ("epochs", SET, folder.ASKED) if name in config}
+        folder.write(out / "config.json", json.dumps({**before, **now}, indent=2) + "\n")
+    if last.get("stage_ended") and "stopped" not in last and asked and len(asked) == 1 and asked[0] > len(records):
+        last["stage_ended"] = False
+        folder.write(out / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
 
 def saving(out: Path, kept: int) -> contextlib.AbstractContextManager[Callable[[int, Any], None]]:

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from jaxnas import folder, places
+from jaxnas.continuing import SET
 from jaxnas.data import Split
 from jaxnas.evaluation.diagnostics import Watch, spectrum
 from jaxnas.evaluation.stopping import Rule, never, sharp_rise
 from jaxnas.folder import Record
 from jaxnas.runner import Result, run
+from jaxnas.settings import in_full
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
@@ -69,7 +71,8 @@ def adaptive(
         if result.stopped is None:
             break
         if not here.exists():
-            folder.branch(result.folder, here, result.stopped.epoch, {"decay": decay})
+            changes = {"decay": decay, SET: in_full([Stage(strategy_of(decay), epochs)])}
+            folder.branch(result.folder, here, result.stopped.epoch, changes)
         result = go(strategy_of(decay), here, {"decay": decay}, stop=never if decay == decays[-1] else rule)
     return result
 

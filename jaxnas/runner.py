@@ -153,7 +153,7 @@ def run(
     check(space, data, batch, stages)
     check_precision(precision, stages, space, data, batch, augment)
     out, console, began = Path(out), console or terminal.console(), time.perf_counter()
-    config = {**(settings or {}), **describe(space), "batch": batch, "split": data.digest}
+    config = {**(settings or {}), **describe(space, stages), "batch": batch, "split": data.digest}
     config |= {"epochs": [stage.epochs for stage in stages], "precision": precision._asdict()}
     if any(stage.settings for stage in stages):
         config["stages"] = [dict(stage.settings) for stage in stages]

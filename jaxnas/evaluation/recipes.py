@@ -14,7 +14,10 @@ import optax
 
 from jaxnas.augmentation import Statistics, Transform, chain, cutout, flip, identity, mirrored, normalize, pad_crop
 from jaxnas.data import Dataset
+from jaxnas.spec import Decay, Positive
 from jaxnas.strategies.optimizers import clip_norm, cosine, heavy_ball, linear_with_tail, nesterov, stairs, warmed_up
+
+CHANGED = ", changed"  # behind the name of a recipe with other numbers
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,16 @@ class Recipe:
     name: str
     epochs: int
     batch: int  # images
-    rate: float  # learning rate before any decay
+    rate: Positive  # learning rate before any decay
     decay: Cosine | Exponential | Linear = Cosine()  # of the rate, by epoch
     warmup: int = 0  # epochs at 1/warmup, 2/warmup, ... of the rate
-    momentum: float = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4  # of every weight, those of norms too
-    clip: float | None = 5.0  # largest norm of all gradients together
-    smoothing: float = 0.0  # share of the label that is spread over all classes
+    clip: Positive | None = 5.0  # largest norm of all gradients together
+    smoothing: Decay = 0.0  # share of the label that is spread over all classes
     auxiliary: float = 0.0  # weight of the second head's loss; 0 builds none
-    drop_path: float = 0.0  # rate p e / E of dropping an edge, in epoch e of E
+    drop_path: Decay = 0.0  # rate p e / E of dropping an edge, in epoch e of E
     shift: int = 4  # pixels each way, with zeros
     flip: bool = True  # left to right
     cutout: int = 0  # side of the square, pixels
@@ -106,7 +109,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
       changes: {field: value}; None changes nothing.
     """
     given = {name: value for name, value in changes.items() if value not in (None, getattr(recipe, name))}
-    return replace(recipe, **given, name=f"{recipe.name}, changed") if given else recipe
+    return replace(recipe, **given, name=f"{recipe.name}{CHANGED}") if given else recipe
 
 
 def fitted(recipe: Recipe, dataset: Dataset) -> Recipe:

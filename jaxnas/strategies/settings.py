@@ -79,6 +79,20 @@ def numbers(strategy: Strategy) -> dict[str, Number]:
     return found
 
 
+def a_number(value: Any, hint: Any, of: int, parameter: str, bounds: Bounds | None = None) -> Number | None:
+    """A setting from a value and its type, which may be annotated with bounds; None where it is no number.
+
+    Args:
+      value: a number, truth, or None; anything else is no setting.
+      hint: the type of the parameter.
+      of, parameter: where it belongs.
+      bounds: what it may be where the type does not say.
+    """
+    kinds = _kinds(value, hint)
+    limits = _bounds(hint) or (WHOLE if float not in kinds else bounds or UNBOUNDED)
+    return Number(value, kinds, limits, of, parameter) if kinds else None
+
+
 def with_numbers(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:
     """The strategy with other numbers; what they do not touch is the same object.
 
@@ -123,9 +137,7 @@ def _inside(filling: Any, seen: set[int]) -> Iterator[tuple[str, str, Number]]:
             whole = full if parameter in INSIDE[:2] else (*full, parameter)
             for part in held if isinstance(held, tuple) else (held,):
                 waiting.append((role, whole, part, mine or bounds))
-            if kinds := _kinds(held, hints.get(parameter)):
-                limits = mine or (WHOLE if float not in kinds else bounds or UNBOUNDED)
-                number = Number(held, kinds, limits, id(bearer(one)), parameter)
+            if number := a_number(held, hints.get(parameter), id(bearer(one)), parameter, bounds):
                 yield "_".join(role), "_".join(whole), number
 
 
