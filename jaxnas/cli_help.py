@@ -17,6 +17,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
         "jaxnas search --strategy pc-darts --epochs 20 --seed 1 --out runs/a --live",
         "jaxnas search --dataset cifar10 --data-dir DIR --channels 16 --depth 8 --epochs 50",
         "jaxnas search --dataset mine.npz --space nas_bench_201 --strategy gdas --json",
+        "jaxnas search --strategy pc-darts --set weights.rate=0.05 --show",
+        "jaxnas search --config run.toml --set alpha.beta1=0.9",
         "jaxnas search --out runs/a --resume",
     ),
     "draw": ("jaxnas draw runs/a", "jaxnas draw DARTS_V2 --out darts.svg"),
@@ -31,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
     "evaluate": (
         "jaxnas evaluate runs/a",
         "jaxnas evaluate DARTS_V2 --recipe cifar --dataset cifar10 --data-dir DIR --out runs/trained",
+        "jaxnas evaluate runs/a --set rate=0.1 --set drop_path=0.2",
     ),
     "export": ("jaxnas export runs/trained --out files", "jaxnas export runs/trained --out files --onnx"),
     "compare": ("jaxnas compare runs/darts-0 runs/darts-1 runs/random-0 runs/random-1 --out fair",),

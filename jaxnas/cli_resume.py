@@ -15,6 +15,7 @@ from jaxnas import cli_settings
 from jaxnas.cli_settings import CHANGES
 from jaxnas.folder import ASKED
 
+SAME = {"alpha_rate": "alpha.rate"}  # options that are settings, too: what is given nearer is meant
 PATHS = ("data_dir",)  # options that are paths; kept as absolute ones
 
 
@@ -54,15 +55,19 @@ def asked(
     typed = {name: value for name, value in given.items() if _was_typed(context, name)}
     if CHANGES in typed:
         typed[CHANGES] = cli_settings.parsed(typed[CHANGES])
+    before = _kept(Path(out)) if resume and out else {}
     layers = [
-        (f"the run in {out}", {k: v for k, v in (_kept(Path(out)) if resume and out else {}).items() if k in given}),
+        (f"the run in {out}", {name: before[name] for name in given if before.get(name) is not None}),
         (str(config), cli_settings.read(config, context, given) if config else {}),
         ("command line", typed),
     ]
     options, sources = {**given, CHANGES: {}}, dict[str, str]()
     for source, layer in layers:
         changes = layer.pop(CHANGES, None) or {}
-        options = {**options, **layer, CHANGES: {**options[CHANGES], **changes}}
+        for option, setting in SAME.items():
+            options |= {option: None} if setting in changes and option in options else {}
+            options[CHANGES] = {k: v for k, v in options[CHANGES].items() if k != setting or option not in layer}
+        options |= {**layer, CHANGES: {**options[CHANGES], **changes}}
         sources |= dict.fromkeys([*layer, *changes], source)
     paths = {name: Path(options[name]) for name in PATHS if options.get(name)}
     return Asked(options | paths, sources)

@@ -10,6 +10,7 @@ Where in the river: below it, beside `checkpoint`. Knows files and genotypes; no
     unfinished/     the state inside an epoch, where a signal ended the run there
     lock            held by the process that writes here
     result.json     what came out, once the search is over
+    result-N.json   the same after N epochs, of a search that was made longer
     cells.png  alpha.png  curves.png  report.html
 """
 

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 
-from jaxnas import cli, cli_evaluate, folder, parallel, places, planning
+from jaxnas import cli, cli_evaluate, continuing, folder, parallel, places, planning
+from jaxnas.names import RECIPES
 from jaxnas.options import BOUNDS, refuse
+from jaxnas.settings import in_full, with_recipe
 
 SMALL = ("search", "--space", "nas_bench_201", "--depth", "1", "--strategy", "darts-first-order")
 
@@ -211,3 +214,169 @@ def test_a_retraining_is_continued_with_the_options_that_it_had(told, tmp_path):
     assert again[0][:3] == first[0][:3] and again[1]["settings"] == first[1]["settings"]
     shutil.rmtree(tmp_path / "runs")  # that of the first, which had no --out
     assert "name what to train" in told("evaluate")
+
+
+# ---------------------------------------------------------------- settings of the row, files
+
+
+PC = (*SMALL[:-1], "pc-darts", "--fraction", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("weights.rat=0.1", r"has no such setting. Did you mean weights.rate or .* It has alpha.beta1, "),
+        ("momentum=0.1", "Did you mean weights.momentum?"),
+        ("weights.rate", "give a setting and its value"),
+        ("weights.rate=", "give a setting and its value"),
+        ("weights.rate=nan", "--set weights.rate=nan: give a number from 0"),
+        ("weights.rate=-inf", "--set weights.rate=-inf: give a number"),
+        ("weights.rate=-0.1", "--set weights.rate=-0.1: give a number"),
+        ("weights.rate=1\ny=2", "--set weights.rate=.*: give a number"),
+        ("weights.rate=1979-05-27", "--set weights.rate=.*: give a number"),
+        ("mixing.divisor=0.5", "--set mixing.divisor=0.5: give a whole number"),
+        ("alpha.beta1=1.0", "from 0 and below 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_by_its_name(told, given, why):
+    assert re.search(why, told(*PC, "--set", given), re.S)
+
+
+def test_a_setting_is_given_once_and_alphas_rate_by_one_name(told):
+    assert "given twice: 1 and 2" in told(*PC, "--set", "alpha.rate=1", "--set", "alpha.rate = 2")
+    assert "are one number" in told(*PC, "--set", "alpha.rate=1", "--alpha-rate", 2)
+    planned = told(*PC, "--set", "alpha.rate=.25")
+    assert planned.settings["alpha_rate"] == planned.made.values["alpha.rate"] == 0.25
+    assert "alpha's rate 0.25" in planned.told
+
+
+def test_a_setting_reaches_the_strategy(told):
+    planned = told(*PC, "--set", "weights.rate=5e-2", "--set", "when.steps=3", "--set", "mixing.divisor=2")
+    found = in_full(planned.stages)
+    assert (found["weights.rate"], found["when.steps"], found["mixing.divisor"]) == (0.05, 3, 2)
+    assert planned.settings["options"]["changes"]["weights.rate"] == 0.05
+    assert planned.stages[0].strategy.mixing.width(8) == 4
+
+
+@pytest.mark.parametrize("strategy", ["pc-darts", "p-darts", "dr-nas", "nasp", "random-sharing", "snas"])
+def test_what_is_shown_is_read_back(told, strategy, tmp_path):
+    """All settings by a file alone: the same search, its numbers and its record."""
+    rate = () if strategy == "random-sharing" else ("--set", "alpha.rate=0.01")
+    asked = (*SMALL[:-1], strategy, "--channels", 12, "--seed", 3, "--set", "weights.rate=0.07", *rate)
+    shown = told(*asked, "--show")
+    assert tomllib.loads(shown)["set"]["weights"]["rate"] == 0.07
+    (tmp_path / "run.toml").write_text(shown)
+    first, again = told(*asked), told("search", "--config", "run.toml")
+    plain = lambda planned: {name: value for name, value in planned.settings.items() if name != "options"}
+    assert plain(again) == plain(first) and in_full(again.stages) == in_full(first.stages)
+    assert [stage.settings for stage in again.stages] == [stage.settings for stage in first.stages]
+    assert again.data.digest == first.data.digest and again.space.skeleton == first.space.skeleton
+    for line in shown.splitlines():
+        assert "  # " in line or line.startswith(("#", "[set]")) or not line, "where it came from is missing"
+
+
+def test_show_says_where_each_came_from_and_makes_nothing(told, tmp_path):
+    (tmp_path / "run.toml").write_text('strategy = "pc-darts"\nalpha-rate = 0.5\n[set]\nweights.clip = 3\n')
+    shown = told("search", "--space", "nas_bench_201", "--config", "run.toml", "--set", "weights.decay=0", "--show")
+    from_where = {line.split(" = ")[0].lstrip("# "): line.partition("  # ")[2] for line in shown.splitlines()}
+    assert from_where["space"] == from_where["weights.decay"] == "command line"
+    assert from_where["strategy"] == from_where["weights.clip"] == "run.toml"
+    assert from_where["epochs"] == "default" and from_where["weights.momentum"] == "the row pc-darts"
+    assert "follows from the length" in from_where["weights.rate_steps"]
+    assert "# weights.rate_steps = " in shown and "alpha.rate = 0.5" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_typed_options_count_more_than_the_file_and_that_more_than_the_run(told, tmp_path):
+    (tmp_path / "run.toml").write_text(
+        "epochs = 3\nfraction = 0.1\n[set]\nweights.rate = 0.3\nweights.clip = 2.0\nalpha.rate = 0.3\n"
+    )
+    asked = (*SMALL, "--config", "run.toml", "--set", "weights.rate=0.4", "--seed", 5, "--alpha-rate", 0.2)
+    first = told(*asked)
+    values = first.made.values
+    assert (values["weights.rate"], values["weights.clip"], values["alpha.rate"]) == (0.4, 2.0, 0.2)
+    assert first.stages[0].epochs == 3 and first.seed == 5
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(first.settings))
+    again = told("search", "--out", "run", "--resume")
+    assert again.settings == first.settings and again.made.values == values
+    other = told("search", "--config", "run/config.json", "--set", "weights.clip=1")
+    assert other.settings["seed"] == 5 and other.made.values == {**values, "weights.clip": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "is not there"),
+        (b"\xff\xfe", "is not a text file"),
+        (b"epochs = ", "is no TOML"),
+        (b"{", "is no config.json"),
+        (b'{"epochs": [3]}', "does not say what its run was asked for"),
+        (b"epoch = 3", "takes no 'epoch' from a file. Did you mean epochs"),
+        (b"out = 'x'", "takes no 'out' from a file"),
+        (b"epochs = 'many'", 'epochs = "many": give a whole number'),
+        (b"epochs = 2.5", "epochs = 2.5: give a whole number"),
+        (b"epochs = true", "epochs = true: give a whole number"),
+        (b"epochs = 0", "--epochs 0: give a whole number"),
+        (b"strategy = 3", "strategy = 3: give a text"),
+        (b"smoke = 1", "smoke = 1: give true or false"),
+        (b"set = 3", "give a table"),
+        (b"[set]\nweights.rate = 'x'", "--set weights.rate='x': give a number"),
+        (b"[set.weights]\nrat = 1", "Did you mean weights.rate"),
+    ],
+)
+def test_a_file_that_does_not_say_what_it_should(told, text, why, tmp_path):
+    if text is not None:
+        (tmp_path / "run.toml").write_bytes(text)
+    assert why in told(*SMALL, "--config", "run.toml")
+    assert "is a folder" in told(*SMALL, "--config", ".")
+
+
+def test_a_recipe_has_settings_too(told, tmp_path):
+    asked = ("evaluate", "DARTS_V2", "--channels", 4, "--depth", 3, "--set", "momentum=0.5", "--set", "clip=none")
+    shown = told(*asked, "--show")
+    (tmp_path / "run.toml").write_text(shown)
+    first, again = told(*asked), told("evaluate", "--config", "run.toml")
+    recipe = first[0][2]
+    assert (recipe.momentum, recipe.clip, recipe.name) == (0.5, None, "small, changed")
+    assert again[0][:3] == first[0][:3] and "# the recipe small" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("momentun=0.5", "Did you mean momentum?"),
+        ("smoothing=1", "--set smoothing=1: give a number from 0 and below 1"),
+    ],
+)
+def test_a_recipe_refuses_what_cannot_be_meant(told, given, why):
+    assert why in told("evaluate", "DARTS_V2", "--set", given)
+
+
+def test_the_decay_of_a_recipe_has_numbers_of_its_own():
+    changed = with_recipe(RECIPES["imagenet"], {"decay.factor": 0.5, "rate": 0.1})
+    assert changed.decay.factor == 0.5 and changed.name == "imagenet, changed"
+    assert with_recipe(RECIPES["imagenet"], {"rate": 0.1}) is RECIPES["imagenet"]
+
+
+# ---------------------------------------------------------------- longer runs
+
+
+def record(epochs, **numbers):
+    return {"epochs": epochs, "set": {"weights.rate": 0.1, "weights.rate_end": 0.0, "weights.rate_steps": 9, **numbers}}
+
+
+def test_a_longer_search_is_the_same_search_where_its_schedules_are():
+    old = record([3])
+    found = continuing.differing(old, record([4]))
+    assert continuing.is_longer(found, old) and not continuing.is_longer(continuing.differing(old, record([2])), old)
+    found = continuing.differing(old, longer := record([4], **{"weights.rate_steps": 12}))
+    assert not continuing.is_longer(found, old) and "(--set weights.rate_steps=9)" in continuing.told(found)
+    constant = {"weights.rate_end": 0.1}
+    found = continuing.differing(record([3], **constant), record([4], **constant, **{"weights.rate_steps": 12}))
+    assert continuing.is_longer(found, old)
+    del old["set"]  # of an older version: its schedules are not known
+    assert continuing.differing(old, longer) == {"epochs": ([3], [4])}
+    assert not continuing.is_longer({"epochs": ([3], [4])}, old)
+    assert not continuing.differing(old, record([3]))
+    assert "length that they had" in continuing.told({"epochs": ([3, 3], [4, 4])})

@@ -103,6 +103,27 @@ def test_a_run_writes_everything(result):
     np.testing.assert_allclose(tables["normal"].sum(-1), 1, rtol=1e-5)
 
 
+def test_a_finished_search_goes_on_where_its_schedule_is_the_same(result, tmp_path):
+    """Two epochs, then a third, of the nine steps that the cosine was made for: the bits of three in one sitting."""
+    first = search_in(tmp_path / "run", epochs=2)
+    again = search_in(tmp_path / "run", epochs=3, resume=True)
+    assert numbers(again.records)[2] == numbers(result.records)[2]
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, again.state.bilevel, result.state.bilevel)))
+    assert json.loads((tmp_path / "run" / "result-2.json").read_text())["last"] == first.records[-1]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == [3]
+    assert len(search_in(tmp_path / "run", epochs=3, resume=True).records) == 3
+    with pytest.raises(ValueError, match=r"More epochs would change the past.*--set weights\.rate_steps=9"):
+        search_in(tmp_path / "run", epochs=4, strategy=row(12, hypergradient=first_order(), every=3), resume=True)
+
+
+def test_a_search_that_a_rule_ended_is_not_made_longer(tmp_path):
+    stop = lambda records: Verdict(1, "enough") if len(records) == 1 else None
+    search_in(tmp_path / "run", epochs=2, stop=stop)
+    with pytest.raises(ValueError, match=r"a rule ended the search in .* at epoch 1: more epochs change nothing"):
+        search_in(tmp_path / "run", epochs=3, resume=True)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == [2]
+
+
 def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(result, tmp_path):
     again, other = search_in(tmp_path / "b"), search_in(tmp_path / "c", seed=1)
     assert numbers(again.records) == numbers(result.records)
