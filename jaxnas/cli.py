@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from jaxnas import (
     logs,
     parallel,
     places,
+    profiling,
 )
 from jaxnas.cache import keep_programs
 from jaxnas.epoch import Diverged
@@ -120,6 +121,7 @@ def search(
     show: Annotated[bool, typer.Option("--show", help=cli_settings.SHOW)] = False,
     live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.TENSORBOARD)] = None,
+    profile: Annotated[Path | None, typer.Option(metavar="DIR", help=cli_help.PROFILE)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=cli_show.RESULT)] = False,
 ) -> None:
@@ -130,6 +132,8 @@ def search(
     asked = cli_resume.asked(context, OF_A_FILE, out, resume, config)
     given = asked.of(OF_A_RUN)
     strategy, dataset, seed, devices, layout = asked.of(("strategy", "dataset", "seed", "devices", "layout")).values()
+    if profile:
+        profiling.check_place(profile)
     placement = placed(devices, distributed, out)
     planned = plan(**given, placement=placement, layout=layout)
     if show:
@@ -144,11 +148,17 @@ def search(
     out = out or places.fresh(strategy, Path(dataset).stem, f"seed{seed}")
     lost = f"finished epochs are kept: start all processes again with --out {out} --resume."
     try:
-        with parallel.told_when_lost(lost), logs.wanted(tensorboard) as observe, warnings.catch_warnings():
+        with (
+            parallel.told_when_lost(lost),
+            logs.wanted(tensorboard) as observe,
+            profiling.wanted(profile, partial(say, console)) as around,
+            warnings.catch_warnings(),
+        ):
             for kind in (LowPrecision, Lopsided):  # told above
                 warnings.simplefilter("ignore", kind)
-            more = {"show": partial(shown, space=planned.space)} if live else {}
-            carry_out(planned, run, out=out, resume=resume, console=console, observe=observe, **more)
+            more: dict[str, Any] = {"observe": observe, "profile": around}
+            more |= {"show": partial(shown, space=planned.space)} if live else {}
+            carry_out(planned, run, out=out, resume=resume, console=console, **more)
     except KeyboardInterrupt as error:
         told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
         told = f"{str(error) or 'stopped'}; {lost if distributed else told}"

@@ -5,6 +5,7 @@ Where in the river: the outermost shore, beside `cli`.
 
 import errno
 import json
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +15,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import augmentation, cli_resume, folder, logs, places
+from jaxnas import augmentation, cli_resume, folder, logs, places, profiling
 from jaxnas import data as data_sets
 from jaxnas.cli_help import (
     DATASET,
     PRECISION,
     PRODUCTS,
+    PROFILE,
     RESUME,
     SMOKE,
     TENSORBOARD,
@@ -86,6 +88,7 @@ def evaluate(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG)] = None,
     show: Annotated[bool, typer.Option("--show", help=SHOW)] = False,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help=TENSORBOARD)] = None,
+    profile: Annotated[Path | None, typer.Option(metavar="DIR", help=PROFILE)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
@@ -97,6 +100,8 @@ def evaluate(
         raise ValueError("name what to train: a search's folder, a genotype file, its text, or DARTS_V2 and its like.")
     refuse(epochs=epochs, batch=batch, channels=channels, depth=depth, fraction=fraction, dataset=dataset)
     refuse(valid_fraction=valid_fraction, seed=seed, label=label)
+    if profile:
+        profiling.check_place(profile)
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
     numbers, placement = precision_of(precision, matmul_precision), placed(devices, False, out)
     whole = data_sets.load(dataset, data_dir)
@@ -136,7 +141,7 @@ def evaluate(
     )
     out = out or places.fresh("evaluate", label or "genotype", Path(dataset).stem, f"seed{seed}")
     try:
-        with logs.wanted(tensorboard) as observe:
+        with logs.wanted(tensorboard) as observe, profiling.wanted(profile, partial(say, console)) as around:
             fit(
                 genotype,
                 space,
@@ -147,6 +152,7 @@ def evaluate(
                 settings={**settings, "network": size._asdict()},
                 search=search or None,
                 observe=observe,
+                profile=around,
                 placement=placement,
                 precision=numbers,
                 resume=resume,

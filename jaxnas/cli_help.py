@@ -60,6 +60,7 @@ LAYOUT = (
 RESUME = "Continue the run in --out; what is not given is as it was."
 SMOKE = "One epoch on 16 images, whatever --epochs, --batch and --fraction say: does it run at all?"
 TENSORBOARD = "Write each epoch there for TensorBoard too, a search its alpha as well; needs tensorboardX."
+PROFILE = "Trace steps 2 to 4 there, for TensorBoard and Perfetto; how to open it is told at the end."
 EXIT_CODES = {
     0: "done",
     1: "something that you can mend: one sentence on stderr says what",

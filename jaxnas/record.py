@@ -16,9 +16,12 @@ import jax
 
 from jaxnas import folder, reports
 from jaxnas.continuing import SET
+from jaxnas.data import Split
 from jaxnas.evaluation.decision import Decision, decision, level
+from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, warnings
 from jaxnas.folder import Record
+from jaxnas.precision import Precision
 from jaxnas.settings import in_full
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.space import CellGates, Space
@@ -44,6 +47,22 @@ def judge(stop: Rule, mine: list[Record], last: bool) -> bool:
         mine[-1]["warnings"] = new
     mine[-1]["stage_ended"] = last or verdict is not None
     return mine[-1]["stage_ended"]
+
+
+def asked_for(
+    stages: Sequence[Stage], space: Space, data: Split, batch: int, watch: Watch | None, precision: Precision
+) -> dict[str, Any]:
+    """What a search was asked for, as plain data; compared when it is resumed."""
+    told = {
+        **describe(space, stages),
+        "batch": batch,
+        "split": data.digest,
+        "epochs": [stage.epochs for stage in stages],
+    }
+    told["precision"] = precision._asdict()
+    if any(stage.settings for stage in stages):
+        told["stages"] = [dict(stage.settings) for stage in stages]
+    return told | ({"measured_every": watch.every} if watch else {})
 
 
 def describe(space: Space, stages: Sequence[Stage]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile
 from jaxnas.folder import Record
 from jaxnas.parallel import Placement, one
 from jaxnas.precision import FLOAT32, Precision
+from jaxnas.profiling import Profile, untraced
 from jaxnas.record import environment, peak_memory
 from jaxnas.recovery import opened
 from jaxnas.runner import Observe
@@ -75,6 +76,7 @@ def fit(
     search: Mapping[str, Any] | None = None,
     kept: int = checkpoint.KEPT,
     observe: Observe | None = None,
+    profile: Profile = untraced,
     placement: Placement | None = None,
     precision: Precision = FLOAT32,
     resume: bool = False,
@@ -95,6 +97,7 @@ def fit(
       search: what is known of the search that found the genotype: strategy, seconds, devices, seed.
       kept: states kept on disk.
       observe: called with each epoch's record, and {}, once it is on disk; as for `run`.
+      profile: what watches the compiled epoch; as for `run`.
       placement: on which devices of this process: `parallel.mesh()` for all; one unless given. The tests run on one.
       precision: in which numbers the network computes, in its tests too; as for `run`.
       resume: continue the run in `out`.
@@ -136,7 +139,7 @@ def fit(
             )
             start = _start(training, out, records, key)
             images = placement.images(Batch(*parts.train))
-            program = compile_epoch(training, images, recipe.batch, placement, len(parts.train.label))
+            program = profile(compile_epoch(training, images, recipe.batch, placement, len(parts.train.label)))
             measure = lambda part: compile_test(
                 net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1]))
             )

@@ -23,10 +23,14 @@ from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never
 from jaxnas.fitting import compile_to_fit, what_it_needs
 from jaxnas.folder import Record
+from jaxnas.hooks import Finish as Finish
+from jaxnas.hooks import Observe as Observe
+from jaxnas.hooks import decoded as decoded
 from jaxnas.hypergradient import Batches
 from jaxnas.interruption import Interrupted, Left, Part, rest
 from jaxnas.precision import FLOAT32, Precision
-from jaxnas.record import decided_in, describe, environment, judge, measures, record_answer
+from jaxnas.profiling import Profile, untraced
+from jaxnas.record import asked_for, decided_in, environment, judge, measures, record_answer
 from jaxnas.recovery import opened, scores_after, unfinished
 from jaxnas.refusals import check, check_precision
 from jaxnas.search import Augment, Search, SearchState, bind
@@ -49,10 +53,6 @@ class Result:
     stopped: Verdict | None = None  # of the last stage: why it ended early, and which epoch is the answer
 
 
-# (record of a finished epoch, {cell: scores [E, O]}) -> None
-Observe = Callable[[Record, Mapping[str, Any]], None]
-
-
 class _Job(NamedTuple):
     """What stays the same during a run."""
 
@@ -69,6 +69,7 @@ class _Job(NamedTuple):
     show: progress.Shown
     kept: int
     key: Array
+    profile: Profile
     layouts: Sequence[Layout]  # of the supernet, from that which keeps most to that which keeps least
 
 
@@ -80,16 +81,6 @@ class _Compiled(NamedTuple):
     program: Program | None  # none where the stage is over
     measure: Callable[[SearchState, Batches, Array], Mapping[str, Array]] | None
     measured: tuple[str, ...]  # names
-
-
-# (search, state, all images, key, batch, tell) -> genotype; tell(done, of how many) is shown
-Finish = Callable[[Search, SearchState, Batches, Array, int, Callable[[int, int], None]], Genotype]
-
-
-def decoded(search: Search, state: SearchState, data: Batches, key: Array, batch: int, tell) -> Genotype:
-    """The genotype that the search's decoding reads off alpha."""
-    del data, key, batch, tell
-    return search.genotype(state)
 
 
 def run(
@@ -107,6 +98,7 @@ def run(
     observe: Observe | None = None,
     show: progress.Shown = progress.shown,
     finish: Finish = decoded,
+    profile: Profile = untraced,
     kept: int = checkpoint.KEPT,
     placement: parallel.Placement | None = None,
     precision: Precision = FLOAT32,
@@ -134,6 +126,7 @@ def run(
       show: what the console shows of an epoch: rows, or `partial(live.shown, space=space)`.
       finish: how the last state becomes the genotype of a run that no rule ended: decoded from alpha unless given, or
         `pick_shared`, `select_by_perturbation`. The records of the epochs hold what is decoded.
+      profile: what watches the compiled epochs: that of `profiling.traced(folder)`.
       kept: states kept on disk.
       placement: where the search runs: `parallel.mesh()` for all devices; on one unless given. Several processes call
         this with the same arguments and see the same folder; the first of them writes.
@@ -153,17 +146,15 @@ def run(
     check(space, data, batch, stages)
     check_precision(precision, stages, space, data, batch, augment)
     out, console, began = Path(out), console or terminal.console(), time.perf_counter()
-    config = {**(settings or {}), **describe(space, stages), "batch": batch, "split": data.digest}
-    config |= {"epochs": [stage.epochs for stage in stages], "precision": precision._asdict()}
-    if any(stage.settings for stage in stages):
-        config["stages"] = [dict(stage.settings) for stage in stages]
-    config |= {"measured_every": watch.every} if watch else {}
+    config = {**(settings or {}), **asked_for(stages, space, data, batch, watch, precision)}
     (placement := placement or parallel.one()).check_batch(batch)
     cache.keep_programs()
     layouts = [layout] if layout else choices()
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
         images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
-        job = _Job(out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, layouts)
+        job = _Job(
+            out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, profile, layouts
+        )
         return _searched(job, stages, space, finish, config, records, began)
 
 
@@ -211,6 +202,7 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
         sizes = (len(job.split.train.label), len(job.split.valid.label))
         shared, say = partial(laid_out, axis=job.placement.axis_name), partial(terminal.warn, job.console)
         layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
+        program = job.profile(program)
         search = laid_out(layout)
         watched = job.watch and compile_measure(job.watch.measure, search, _on_one_device(job), job.batch)
         start: SearchState | Part | None = unfinished(job.out, job.console, epochs, program.steps, like)

@@ -253,9 +253,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "live": ("progress", "spaces.space", "terminal"),
     "record": (
         "continuing",
+        "data",
         "evaluation.decision",
+        "evaluation.diagnostics",
         "evaluation.stopping",
         "folder",
+        "precision",
         "reports",
         "settings",
         "spaces.genotype",
@@ -268,6 +271,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "precision": ("hoisting",),
     "fitting": ("agreement", "epoch", "hypergradient", "memory", "parallel", "search", "spaces.layout"),
     "names": ANYTHING,
+    "hooks": ("folder", "hypergradient", "search", "spaces.genotype"),
+    "profiling": ("epoch", "parallel"),
     "runner": ANYTHING,  # but not the command line, below
     "cli": ANYTHING,
     "cli_tables": ANYTHING,  # but not `cli`
