@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 from jax.typing import DTypeLike
 
 from jaxnas.data import Batch, Dataset
+from jaxnas.datasets.stored import Stored, pieces
 from jaxnas.hoisting import tree_of
 
 Transform = Callable[[Array, Array], Array]  # (key, images [B, H, W, C]) -> images [B, H, W, C]
@@ -64,10 +65,14 @@ def counts(images: Batch) -> np.ndarray:
     Raises:
       ValueError: for images that are not uint8.
     """
-    pixels = np.asarray(images.image)
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"statistics need raw uint8 images, got {pixels.dtype}; give the part as `split` returns it.")
-    return np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
+    found = images.image if isinstance(images.image, Stored) else np.asarray(images.image)
+    if found.dtype != np.uint8:
+        raise ValueError(f"statistics need raw uint8 images, got {found.dtype}; give the part as `split` returns it.")
+    channels = range(found.shape[-1])
+    counted = np.zeros((len(channels), 256), np.int64)
+    for _, pixels in pieces(found):
+        counted += np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in channels])
+    return counted
 
 
 def of_counts(counted: np.ndarray) -> Statistics:

@@ -33,6 +33,7 @@ from jaxnas.live import shown
 from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
 from jaxnas.planning import Plan, carry_out, placed, plan
 from jaxnas.precision import LowPrecision
+from jaxnas.progress import reading
 from jaxnas.refusals import Lopsided, doubt, lopsided
 from jaxnas.runner import run
 from jaxnas.terminal import say, warn
@@ -135,12 +136,13 @@ def search(
     if profile:
         profiling.check_place(profile)
     placement = placed(devices, distributed, out)
-    planned = plan(**given, placement=placement, layout=layout)
+    console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
+    with reading(console) as tell:
+        planned = plan(**given, placement=placement, layout=layout, tell=tell)
     if show:
         typer.echo(_shown(asked, planned))
         return
     planned = planned._replace(settings={**planned.settings, **cli_resume.record(given)})
-    console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
     for text in (doubt(planned.precision, [stage.strategy for stage in planned.stages]), lopsided(planned.data)):
         if text:

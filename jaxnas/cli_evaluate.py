@@ -39,6 +39,8 @@ from jaxnas.evaluation.recipes import Recipe, changed, fitted
 from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
 from jaxnas.options import given_or, refuse
 from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
+from jaxnas.progress import reading
+from jaxnas.reading import read
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.settings import of_recipe, with_recipe
 from jaxnas.spaces.genotype import from_json
@@ -104,7 +106,9 @@ def evaluate(
         profiling.check_place(profile)
     chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
     numbers, placement = precision_of(precision, matmul_precision), placed(devices, False, out)
-    whole = data_sets.load(dataset, data_dir)
+    console = Console(quiet=quiet, stderr=as_json)
+    with reading(console) as tell:
+        whole = data_sets.opened(dataset, data_dir, tell)
     dataset = data_sets.spelt(dataset, whole)
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
@@ -114,6 +118,8 @@ def evaluate(
         if valid_fraction
         else data_sets.whole(whole, seed=seed, fraction=fraction)
     )
+    with reading(console) as tell:
+        parts, statistics = read(parts, placement, tell)
     image = whole.train.image.shape[1:]
     named(SPACES, genotype.space, "space")
     size = build(genotype.space, recipe, channels, depth)
@@ -131,7 +137,6 @@ def evaluate(
     label = given_or(label, what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
     settings |= cli_resume.record(asked.of(OF_A_RUN))
-    console = Console(quiet=quiet, stderr=as_json)
     say(
         console,
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
@@ -151,6 +156,7 @@ def evaluate(
                 out=out,
                 settings={**settings, "network": size._asdict()},
                 search=search or None,
+                statistics=statistics,
                 observe=observe,
                 profile=around,
                 placement=placement,

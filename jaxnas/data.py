@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxnas import fingerprint
-from jaxnas.datasets import arrays, folders, prepared
+from jaxnas import fingerprint, memory
+from jaxnas.datasets import arrays, folders, prepared, stored
+from jaxnas.datasets.pictures import Tell, silent
 from jaxnas.datasets.stored import Stored
 
 DIGITS = "digits"  # the set that travels with the package
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A labelled image set in host memory, checked when it is built.
+    """A labelled image set in host memory, or on disk where it is larger; checked when it is built.
 
     Raises:
       ValueError: for images that are not uint8 `[N, H, W, C]`, labels that are not integers `[N]` in
@@ -83,13 +84,15 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     TFDS sets are read from array_record files, which needs no TensorFlow; a set that is not there is
     downloaded and prepared by TFDS, whose progress then shows on stderr. The held-out part is TFDS' "test",
     else its "validation"; where there is neither, and for "digits" and `.npz` files without a test part, it
-    is one fifth of the images, drawn with seed 0.
+    is one fifth of the images, drawn with seed 0. Images of a folder stay on disk where they would take more than a
+    quarter of the memory that is free; a run reads them chunk by chunk then.
 
     Args:
-      name: "digits"; or a folder, "photos/", with a sub-folder of images for each class, see `datasets.folders`; or a
-        path that ends in `.npz`, with the arrays `image` (uint8 `[N, H, W, C]`), `label`
-        (integers `[N]`) and optionally `test_image` and `test_label` (pickled objects are refused), and `classes`,
-        their number, where some of them have no image; or a TFDS name such as "cifar10" or "name/config:version".
+      name: "digits"; or a folder, "photos/", with a sub-folder of images for each class, see `datasets.folders`;
+        or a path that ends in `.npz`, with the arrays
+        `image` (uint8 `[N, H, W, C]`), `label` (integers `[N]`) and optionally `test_image` and `test_label` (pickled
+        objects are refused), and `classes`, their number, where some of them have no image; or a TFDS name such as
+        "cifar10" or "name/config:version".
       data_dir: where TFDS keeps its sets, by default ~/tensorflow_datasets; a relative `.npz` path starts
         here too.
 
@@ -103,18 +106,23 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     >>> load("digits").classes
     10
     """
-    return _loaded(name, data_dir, prepared.read)
+    found = _loaded(name, data_dir, prepared.read)
+    images = stored.settled((found.train.image, found.test.image), memory.for_images())
+    train, test = (part._replace(image=image) for part, image in zip((found.train, found.test), images, strict=True))
+    return dataclasses.replace(found, train=train, test=test)
 
 
-def opened(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
-    """As `load`, but the images of a TFDS set stay on disk until their rows are asked for (`datasets.stored`).
+def opened(name: str, data_dir: str | os.PathLike | None = None, tell: Tell = silent) -> Dataset:
+    """As `load`, but images stay on disk until their rows are asked for (`datasets.stored`); all labels are read.
 
-    For one of several processes, which needs a part of them; all labels are read. Other sets are read at once.
+    For one of several processes, which needs a part of them, and for what may be larger than memory: `reading.read`
+    decides about the parts of a split. Digits and `.npz` files are read at once.
 
     Args:
       name, data_dir: as in `load`.
+      tell: called with (what is done, how many, of how many) while the heads of a folder's files are read.
     """
-    return _loaded(name, data_dir, prepared.opened)
+    return _loaded(name, data_dir, prepared.opened, tell)
 
 
 def spelt(name: str, found: Dataset) -> str:
@@ -127,7 +135,7 @@ def spelt(name: str, found: Dataset) -> str:
     return name if arrays.is_file(name) else found.name
 
 
-def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any]) -> Dataset:
+def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., Any], tell: Tell = silent) -> Dataset:
     parts: Any
     if name.lower() == DIGITS:
         with importlib.resources.files("jaxnas.datasets").joinpath("digits.npz").open("rb") as file:
@@ -136,7 +144,7 @@ def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., A
         path = arrays.path_of(name, data_dir)
         if path.suffix.lower() == ".npz":
             return _from_arrays(path.stem, arrays.read_npz(path))
-        parts, names = folders.read(path)
+        parts, names = folders.opened(path, tell)
         name, classes = path.resolve().name, len(names)
     else:
         parts, classes, name = read(name, data_dir)

@@ -3,6 +3,7 @@
 Where in the river: around the step. Knows a `Search` and arrays of images; no files, no progress bars.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from jax import Array, lax
 
 from jaxnas.agreement import agreed
 from jaxnas.compiler import options, quick
-from jaxnas.data import Batch, epoch_rows
+from jaxnas.data import epoch_rows
+from jaxnas.feeding import Chunks, Orders, fed, in_turn
 from jaxnas.hoisting import called, tree_of
 from jaxnas.hypergradient import Batches
 from jaxnas.parallel import Placement, one
@@ -54,7 +56,7 @@ def steps_per_epoch(images: int, batch: int) -> int:
 
 def compile_epoch(
     search: Search,
-    data: Batches,
+    data: Batches | Chunks,
     batch: int,
     placement: Placement | None = None,
     sizes: tuple[int, int] | None = None,
@@ -66,7 +68,7 @@ def compile_epoch(
 
     Args:
       search: what to run.
-      data: `Batches(train=Batch of all images, valid=...)`, as `placement.images` returns them.
+      data: `Batches(train=Batch of all images, valid=...)` on the devices, or chunks, as `feeding.placed` returns them.
       batch: images in each of the two batches of a step, over all devices.
       placement: where it runs; on one device unless given. The search is bound to its `axis_name`.
       sizes: images of each half, where the placement has filled them up.
@@ -76,32 +78,44 @@ def compile_epoch(
     sizes = sizes or _sizes(data)
     step, look = jax.jit(called), lambda state: (state.bilevel.step, state.bilevel.alpha)  # traced once, inlined
 
-    def run(state: SearchState, data: Batches, told: Told, start: Array, stop: Array):
-        batches = batches_of(data, told.key, batch, placement, sizes)
+    def run(state: SearchState, images: Batches, told: Told, start: Array, stop: Array):
+        chunk = lambda i: in_turn(images, i, batch, placement)
+        batches = chunk if isinstance(data, Chunks) else batches_of(images, told.key, batch, placement, sizes)
         return stretch(partial(step, told.functions), batches, state, start, stop, look)
 
     state = jax.eval_shape(search.init, jax.random.key(0))
-    return compile_stretch(run, state, data, search.step, placement, steps_per_epoch(sizes[0], batch))
+    total, state = steps_per_epoch(sizes[0], batch), jax.eval_shape(search.init, jax.random.key(0))
+    return compile_stretch(run, state, data, search.step, placement, partial(orders, sizes, batch), total)
 
 
 def compile_stretch(
-    run: Callable[..., Any], state: Any, data: Any, step: Callable[..., Any], placement: Placement, steps: int
+    run: Callable[..., Any],
+    state: Any,
+    data: Any,
+    step: Callable[..., Any],
+    placement: Placement,
+    orders: Orders,
+    steps: int,
 ) -> Program:
     """The program of a stretch of an epoch; the numbers of the step are arguments that it keeps by it.
 
     Args:
-      run: (state, data, told, start, stop) -> (state, sums, bad step).
-      state, data: arrays or their shapes.
+      run: (state, images, told, start, stop) -> (state, sums, bad step).
+      state: arrays or their shapes.
+      data: images on the devices, or chunks of them.
       step: of a search or a training; others that differ in their numbers are the same program.
       placement: where it runs.
+      orders: key -> rows of each half.
       steps: in an epoch.
     """
     began, number = time.perf_counter(), jax.ShapeDtypeStruct((), jnp.int32)
     told = Told(jax.eval_shape(lambda: jax.random.key(0)), tree_of(step))
-    compiled = placement.compile(run, state, data, told, number, number)
+    shapes = data.shapes() if isinstance(data, Chunks) else data
+    compiled = placement.compile(run, state, shapes, told, number, number)
     spread = placement.spread(told.functions)
-    start = lambda state, data, key, *stretch: compiled(state, data, Told(key, spread), *stretch)
-    return Program(start, steps, time.perf_counter() - began, memory_of(compiled))
+    mine = lambda state, images, key, *stretch: compiled(state, images, Told(key, spread), *stretch)
+    whole = fed(mine, data, orders) if isinstance(data, Chunks) else mine
+    return Program(whole, steps, time.perf_counter() - began, memory_of(compiled))
 
 
 def compile_init(init: Callable[[Array], State], key: Array) -> Callable[[Array], State]:
@@ -128,8 +142,13 @@ def batches_of(
 ) -> Callable[[Any], Batches]:
     """Step of an epoch -> its batches: rows of a permutation of each half, drawn from the epoch's key."""
     take, sizes = (placement or one()).take, sizes or _sizes(data)
-    rows = [epoch_rows(k, size, batch) for k, size in zip(jax.random.split(key), sizes, strict=True)]
+    rows = orders(sizes, batch, key)
     return lambda i: Batches(*(take(half, order[i % len(order)]) for half, order in zip(data, rows, strict=True)))
+
+
+def orders(sizes: tuple[int, int], batch: int, key: Array) -> list[Array]:
+    """Rows [T, B] of every batch of an epoch, of each half."""
+    return [epoch_rows(k, size, batch) for k, size in zip(jax.random.split(key), sizes, strict=True)]
 
 
 def stretch(step, batches: Callable[[Any], Any], state, start: Array, stop: Array, look: Callable[[Any], Any]):
@@ -154,27 +173,33 @@ def stretch(step, batches: Callable[[Any], Any], state, start: Array, stop: Arra
     return lax.fori_loop(start, stop, body, (state, zeros, jnp.int32(-1)))
 
 
-def _sizes(data: Batches) -> tuple[int, int]:
-    return data.train.label.shape[0], data.valid.label.shape[0]
+def _sizes(data: Batches | Chunks) -> tuple[int, int]:
+    halves = data.halves if isinstance(data, Chunks) else data
+    return halves.train.label.shape[0], halves.valid.label.shape[0]
 
 
 def compile_measure(
     watch: Callable[[Search], Callable[[SearchState, Batches], Mapping[str, Array]]],
     search: Search,
-    data: Batches,
+    data: Batches | Chunks,
     batch: int,
-) -> tuple[Callable[[SearchState, Batches, Array], Any], tuple[str, ...]]:
+) -> tuple[Callable[[SearchState, Any, Array], Any], tuple[str, ...]]:
     """A compiled (state behind an epoch, data, its key) -> the measure on its last batches, and the names measured."""
-    last = steps_per_epoch(data.train.label.shape[0], batch) - 1
-
-    def run(state: SearchState, data: Batches, told: Told):
-        seen = watch(search._replace(**told.functions))
-        return seen(state, batches_of(data, told.key, batch)(last))
-
-    key, mine = jax.eval_shape(lambda: jax.random.key(0)), {name: tree_of(getattr(search, name)) for name in HOISTED}
-    lowered = jax.jit(run).lower(jax.eval_shape(search.init, key), data, Told(key, mine))
+    sizes, key = _sizes(data), jax.eval_shape(lambda: jax.random.key(0))
+    last, state = steps_per_epoch(sizes[0], batch) - 1, jax.eval_shape(search.init, key)
+    told = Told(key, {name: tree_of(getattr(search, name)) for name in HOISTED})
+    measured = lambda told, state, batches: watch(search._replace(**told.functions))(state, batches)
+    if isinstance(data, Chunks):
+        lowered = jax.jit(measured).lower(told, state, dataclasses.replace(data, steps=1).shapes())
+        compiled, draw = lowered.compile(options()), jax.jit(partial(orders, sizes, batch))
+        of_chunks = lambda state, data, key: compiled(
+            told._replace(key=key), state, data.at(jax.device_get(draw(key)), last, 1)
+        )
+        return of_chunks, tuple(lowered.out_info)
+    run = lambda told, state, data: measured(told, state, batches_of(data, told.key, batch)(last))
+    lowered = jax.jit(run).lower(told, state, data)
     compiled = lowered.compile(options())
-    return lambda state, data, key: compiled(state, data, Told(key, mine)), tuple(lowered.out_info)
+    return lambda state, data, key: compiled(told._replace(key=key), state, data), tuple(lowered.out_info)
 
 
 def memory_of(compiled) -> dict[str, int]:
@@ -219,8 +244,3 @@ def _means(sums) -> dict[str, dict[str, float]]:
     """Sums over an epoch -> means over the moves; nothing for a player who rested all the time."""
     players = {name: s for name, s in sums.items() if s["moves"] > 0}
     return {name: {k: float(v / s["moves"]) for k, v in s.items() if k != "moves"} for name, s in players.items()}
-
-
-def on_device(train: Batch, valid: Batch) -> Batches:
-    """Both halves of a split on the default device, as they are stored."""
-    return Batches(*map(one().images, (Batch(*train), Batch(*valid))))

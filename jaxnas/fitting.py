@@ -10,6 +10,7 @@ import jax
 
 from jaxnas.agreement import everywhere
 from jaxnas.epoch import Program, compile_epoch
+from jaxnas.feeding import Chunks
 from jaxnas.hypergradient import Batches
 from jaxnas.memory import Need, Room, need, room, size, told
 from jaxnas.parallel import Placement, wait
@@ -20,7 +21,7 @@ from jaxnas.spaces.layout import Layout
 def compile_to_fit(
     layouts: Sequence[Layout],
     bound: Callable[[Layout], Search],
-    data: Batches,
+    data: Batches | Chunks,
     batch: int,
     placement: Placement,
     sizes: tuple[int, int],
@@ -76,7 +77,7 @@ def first_that_fits(
     return layout, program
 
 
-def what_it_needs(program: Program, data: Batches, batch: int, placement: Placement) -> tuple[str, str]:
+def what_it_needs(program: Program, data: Batches | Chunks, batch: int, placement: Placement) -> tuple[str, str]:
     """One line on the memory of a compiled epoch, and a warning, empty where it fits.
 
     Args:
@@ -91,8 +92,9 @@ def what_it_needs(program: Program, data: Batches, batch: int, placement: Placem
     return told(_needed(program, data, placement), _here(placement), batch, len(placement.devices))
 
 
-def _needed(program: Program, data: Batches, placement: Placement) -> Need:
-    return need(program.memory_bytes, data, len(placement.devices))
+def _needed(program: Program, data: Batches | Chunks, placement: Placement) -> Need:
+    found = need(program.memory_bytes, data, len(placement.devices))
+    return found._replace(images=2 * found.images) if isinstance(data, Chunks) else found  # and the next chunk
 
 
 def _here(placement: Placement) -> Room:

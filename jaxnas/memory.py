@@ -9,7 +9,8 @@ Temporaries are those of the compiled program and grow with the batch and the wi
 step, and is there once.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,23 @@ def room(device: jax.Device, sharing: int = 1) -> Room:
         return Room(stats["bytes_limit"] - stats.get("bytes_in_use", 0), stats["bytes_limit"])
     free = free_here() if device.platform == "cpu" else None
     return Room(None if free is None else free // sharing)
+
+
+def for_images(devices: Sequence[jax.Device] = ()) -> int:
+    """Bytes that all images may take: a quarter of what this machine has left, and half of what the devices have.
+
+    A quarter, since images are copied while they are dealt out, and a run needs memory besides. Where they would take
+    more, they stay on disk.
+
+    Args:
+      devices: that will hold them; only the machine counts unless given.
+    """
+    here = free_here()
+    found = [] if here is None else [here // 4]
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    rooms = [room(device, len(local)).free for device in local]
+    found += [sum(free for free in rooms if free is not None) // 2] if None not in rooms and rooms else []
+    return min(found, default=sys.maxsize)
 
 
 def free_here() -> int | None:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from rich.console import Console
 
-from jaxnas import agreement, augmentation, fingerprint, parallel
+from jaxnas import augmentation, parallel
 from jaxnas import data as data_sets
-from jaxnas.data import Batch, Split
-from jaxnas.datasets.stored import Stored, near
+from jaxnas.data import Split
+from jaxnas.datasets.pictures import Tell, silent
 from jaxnas.epoch import steps_per_epoch
 from jaxnas.evaluation.cost import supernet_cost, total
 from jaxnas.evaluation.diagnostics import Watch, spectrum
@@ -42,6 +41,7 @@ from jaxnas.names import (
 )
 from jaxnas.options import given_or, refuse
 from jaxnas.precision import PRODUCTS, Precision
+from jaxnas.reading import read
 from jaxnas.runner import Finish, decoded
 from jaxnas.search import Augment
 from jaxnas.settings import Made, made, of_stages
@@ -96,11 +96,13 @@ def plan(
     matmul_precision: str | None = None,
     layout: str = "auto",
     changes: Mapping[str, Any] | None = None,
+    tell: Tell = silent,
 ) -> Plan:
     """A search from names and numbers; the options are those of `jaxnas search`, but it lies on one device unless told.
 
     Args:
       changes: numbers of the row by name, `--set` of the command line: `{"weights.rate": 0.05}`.
+      tell: called with (what is done, how many, of how many) while images are read.
 
     Raises:
       ValueError: for names that nothing is called, and numbers that do not fit.
@@ -111,13 +113,12 @@ def plan(
     numbers, how = precision_of(precision, matmul_precision), named(LAYOUTS, layout, "layout")
     stop = given_or(stop, STOPPED.get(strategy, "never"))
     rule, watch = named(STOPS, stop, "rule to stop by"), _watch(stop, curvature)
-    load = data_sets.load if jax.process_count() == 1 else data_sets.opened
-    whole, placement = load(dataset, data_dir), placement or parallel.one()
+    whole, placement = data_sets.opened(dataset, data_dir, tell), placement or parallel.one()
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(4), min(fraction, 16 / len(whole.train.label))
         samples = given_or(samples, 10 if strategy in FINISH else None)
     row, depth = partial(row, **chosen.settings.get(row, {})), given_or(depth, chosen.depth)
-    parts, statistics = _read(data_sets.split(whole, seed=seed, fraction=fraction), placement)
+    parts, statistics = read(data_sets.split(whole, seed=seed, fraction=fraction), placement, tell)
     make = partial(chosen.make, classes=whole.classes, image=whole.train.image.shape[1:])
     growth = STAGES[strategy].growth if strategy in STAGES else (1,)
     spaces = [make(channels, round(depth * part)) for part in growth]
@@ -231,27 +232,6 @@ def genotype_of(what: str) -> Genotype:
         near = get_close_matches(what.upper(), PUBLISHED, n=3) or PUBLISHED
         raise ValueError(f"{what!r} is no run, no file, and no published genotype; near it: {', '.join(near)}.")
     return read_genotype(what)
-
-
-def _read(parts: Split, placement: parallel.Placement) -> tuple[Split, augmentation.Statistics]:
-    """The rows that this process holds, read once; statistics and fingerprint are those of all images."""
-    if jax.process_count() == 1:
-        return parts, augmentation.statistics(parts.train)
-    train, valid = (half._replace(image=near(half.image, placement.rows(len(half.label)))) for half in parts[:2])
-    mine = placement.rows(len(train.label))
-    counted = augmentation.counts(train._replace(image=train.image[mine]))
-    pixels = _pixels((train, valid, parts.test), placement) if isinstance(train.image, Stored) else None
-    parallel.wait("the images are read")
-    digest = parts.digest if pixels is None else fingerprint.joined(parts.digest, agreement.summed(pixels))
-    return parts._replace(train=train, valid=valid, digest=digest), augmentation.of_counts(agreement.summed(counted))
-
-
-def _pixels(parts: Sequence[Batch], placement: parallel.Placement) -> np.ndarray:
-    """This process's share of the fingerprint: what it holds of both halves, and its share of the test images."""
-    *held, test = (len(part.label) for part in parts)
-    rows = [*map(placement.rows, held), np.arange(jax.process_index(), test, jax.process_count())]
-    each = ((number, np.asarray(part.image[r]), r) for number, (part, r) in enumerate(zip(parts, rows, strict=True)))
-    return np.sum([fingerprint.of_pixels(*one) for one in each], 0)
 
 
 def _stages(name: str, row: Callable[..., Strategy], chosen: SpaceChoice, spaces, rate, steps, epochs, **own: Any):

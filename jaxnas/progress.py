@@ -18,6 +18,7 @@ from jaxnas.evaluation.decision import Decision, doubt, told
 from jaxnas.spaces.genotype import Genotype
 from jaxnas.terminal import field, moves, moving, say, warn
 
+MANY = 5000  # images; fewer are read in seconds
 _COLUMNS = "epoch train loss    acc  valid loss    acc  entropy  skips  images/s   time left"
 _TRAINING = "epoch train loss    acc  valid loss    acc      rate  images/s   time left"
 
@@ -66,14 +67,33 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
     """A bar moved by tell(done, of how many), there from the first call; a line for each tenth where nothing moves."""
     bar = _bar(console, field("{task.description}"), BarColumn(12), field("{task.completed}/{task.total}"), _Left())
     tasks: list[TaskID] = []
+    tenths = 0
 
     def tell(done: int, total: int) -> None:
+        nonlocal tenths
         tasks.extend([] if tasks else [bar.add_task(what, total=total)])
         bar.update(tasks[0], completed=done)
-        if not moves(console) and 10 * done // total > 10 * (done - 1) // total:
+        if not moves(console) and 10 * done // total > tenths:
             say(console, f"{what}: {done}/{total}")
+        tenths = 10 * done // total
 
     with moving(console, bar.get_renderable):
+        yield tell
+
+
+@contextlib.contextmanager
+def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """The same for images, moved by tell(what, done, of how many), one bar at a time; silent where there are few."""
+    with contextlib.ExitStack() as stack:
+        bars: dict[str, Callable[[int, int], None]] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                stack.close()
+                bars[what] = stack.enter_context(counting(console, what))
+            if total >= MANY:
+                bars[what](done, total)
+
         yield tell
 
 

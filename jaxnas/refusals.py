@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.data import Split
+from jaxnas.datasets.stored import streamed
 from jaxnas.precision import LowPrecision, Precision
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
@@ -20,7 +21,7 @@ class Lopsided(RuntimeWarning):
     """A half of the images has one class only."""
 
 
-def check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> None:
+def check(space: Space, data: Split, batch: int, stages: Sequence[Stage], at_once: bool = False) -> None:
     """Raises ValueError where stages, space and images do not fit one another; says what was given and what to do."""
     first = stages[0].reshape(space, None) if stages else space  # says what does not fit before anything is written
     for stage in stages:
@@ -34,6 +35,11 @@ def check(space: Space, data: Split, batch: int, stages: Sequence[Stage]) -> Non
         if int(half.label.min()) < 0 or int(half.label.max()) >= space.classes:
             worst = int(half.label.max() if half.label.min() >= 0 else half.label.min())
             raise ValueError(f"{name} label {worst} is outside the {space.classes} classes of the space.")
+    if at_once and any(streamed(half.image) for half in data[:2]):
+        raise ValueError(
+            "the genotype is chosen by looking at all images of a half at once, and they do not fit into memory: take "
+            "a part of them (--fraction), or a strategy that reads the genotype off alpha."
+        )
     if text := lopsided(data):
         warnings.warn(text, Lopsided, stacklevel=3)
     if batch < 1 or not stages or any(stage.epochs < 1 for stage in stages):

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.export import flatten
 from jaxnas.evaluation.recipes import Recipe, augment, describe, rates
 from jaxnas.evaluation.training import Test, Training, TrainState, bind, compile_epoch, compile_test, told
+from jaxnas.feeding import Chunks, placed
 from jaxnas.folder import Record
 from jaxnas.parallel import Placement, one
 from jaxnas.precision import FLOAT32, Precision
@@ -34,6 +36,7 @@ from jaxnas.runner import Observe
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
 from jaxnas.spaces.space import Space
+from jaxnas.terminal import say
 
 WEIGHTS = "weights.npz"  # the trained arrays by name, once the training is over
 
@@ -57,7 +60,7 @@ class _Job(NamedTuple):
     training: Training
     program: Program
     valid: Test | None
-    data: Batch
+    data: Batch | Chunks
     kept: int
     observe: Observe | None
     placement: Placement
@@ -74,6 +77,7 @@ def fit(
     out: Path | str,
     settings: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
+    statistics: augmentation.Statistics | None = None,
     kept: int = checkpoint.KEPT,
     observe: Observe | None = None,
     profile: Profile = untraced,
@@ -95,6 +99,7 @@ def fit(
       settings: what else belongs into the record: label, source, dataset, fraction, seed; "network" may hold more
         about its size. Compared when a run is resumed.
       search: what is known of the search that found the genotype: strategy, seconds, devices, seed.
+      statistics: of the training images, where they are known (`reading.read`); counted unless given.
       kept: states kept on disk.
       observe: called with each epoch's record, and {}, once it is on disk; as for `run`.
       profile: what watches the compiled epoch; as for `run`.
@@ -119,7 +124,7 @@ def fit(
     placement.check_batch(recipe.batch)
     net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
     jax.eval_shape(net.init, key)  # what does not fit is told here, before the folder is taken
-    stats = augmentation.statistics(parts.train)
+    stats = augmentation.statistics(parts.train) if statistics is None else statistics
     config = _config(genotype, space, recipe, parts, stats, settings or {}) | {"precision": precision._asdict()}
     logged = lambda out: len(folder.read_records(out))
     with opened(out, config, resume, console, logged) as records:
@@ -138,12 +143,11 @@ def fit(
                 net, recipe, every, augment=precision.cast(augment(recipe, stats)), axis_name=placement.axis_name
             )
             start = _start(training, out, records, key)
-            images = placement.images(Batch(*parts.train))
+            images = placed(Batch(*parts.train), placement, recipe.batch, partial(say, console))
             program = profile(compile_epoch(training, images, recipe.batch, placement, len(parts.train.label)))
-            measure = lambda part: compile_test(
-                net, plain, jax.device_put(Batch(*part)), min(recipe.batch, len(part[1]))
-            )
-            test, valid = measure(parts.test), measure(parts.valid) if len(parts.valid.label) else None
+            measure = lambda part, many: compile_test(net, plain, placed(Batch(*part), one(), many), many)
+            held = lambda part: measure(part, min(recipe.batch, len(part.label)))
+            test, valid = held(parts.test), held(parts.valid) if len(parts.valid.label) else None
             state = placement.spread(start())
             seconds["compile"] = time.perf_counter() - started
         job = _Job(

@@ -18,9 +18,10 @@ from rich.console import Console
 from jaxnas import cache, checkpoint, folder, interruption, parallel, progress, recovery, terminal
 from jaxnas.agreement import check_copies
 from jaxnas.data import Split
-from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, on_device, run_epoch
+from jaxnas.epoch import Diverged, Program, compile_init, compile_measure, run_epoch
 from jaxnas.evaluation.diagnostics import Watch
 from jaxnas.evaluation.stopping import Rule, Verdict, never
+from jaxnas.feeding import on_one, placed
 from jaxnas.fitting import compile_to_fit, what_it_needs
 from jaxnas.folder import Record
 from jaxnas.hooks import Finish as Finish
@@ -59,7 +60,7 @@ class _Job(NamedTuple):
     out: Path
     console: Console
     split: Split
-    data: Batches  # as the devices hold it
+    data: Any  # `Batches` as the devices hold it, or `Chunks` of it
     placement: parallel.Placement
     augment: Augment
     batch: int
@@ -79,7 +80,7 @@ class _Compiled(NamedTuple):
     search: Search  # in the layout that fits
     layout: Layout
     program: Program | None  # none where the stage is over
-    measure: Callable[[SearchState, Batches, Array], Mapping[str, Array]] | None
+    measure: Callable[[SearchState, Any, Array], Mapping[str, Array]] | None
     measured: tuple[str, ...]  # names
 
 
@@ -143,7 +144,7 @@ def run(
       OSError: a folder in use, not writable, or full; says what to do.
       Disagreement: alpha is not the same on all devices after an epoch.
     """
-    check(space, data, batch, stages)
+    check(space, data, batch, stages, at_once=finish is not decoded)
     check_precision(precision, stages, space, data, batch, augment)
     out, console, began = Path(out), console or terminal.console(), time.perf_counter()
     config = {**(settings or {}), **asked_for(stages, space, data, batch, watch, precision)}
@@ -151,7 +152,8 @@ def run(
     cache.keep_programs()
     layouts = [layout] if layout else choices()
     with opened(out, config, resume, console) as records, precision.in_force():  # for all that is traced and lowered
-        images, seen = Batches(*map(placement.images, data[:2])), precision.cast(augment)
+        images = placed(Batches(*data[:2]), placement, batch, partial(terminal.say, console))
+        seen = precision.cast(augment)
         job = _Job(
             out, console, data, images, placement, seen, batch, stop, watch, observe, show, kept, key, profile, layouts
         )
@@ -200,8 +202,8 @@ def _prepare(job: _Job, strategy: Strategy, space: Space, index: int, mine: list
             return over, checkpoint.restore(job.out / "checkpoints", epochs, like)
         draw = None if mine else compile_init(search.init, job.key)
         sizes = (len(job.split.train.label), len(job.split.valid.label))
-        shared, say = partial(laid_out, axis=job.placement.axis_name), partial(terminal.warn, job.console)
-        layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, say)
+        shared, told = partial(laid_out, axis=job.placement.axis_name), partial(terminal.warn, job.console)
+        layout, program = compile_to_fit(job.layouts, shared, job.data, job.batch, job.placement, sizes, told)
         program = job.profile(program)
         search = laid_out(layout)
         watched = job.watch and compile_measure(job.watch.measure, search, _on_one_device(job), job.batch)
@@ -219,8 +221,8 @@ def _bound(job: _Job, strategy: Strategy, space: Space, layout: Layout, axis: st
     return bind(strategy, space, model=partial(supernet, layout=layout), augment=job.augment, axis_name=axis)
 
 
-def _on_one_device(job: _Job) -> Batches:  # for what runs outside the step
-    return job.data if len(job.placement.devices) == 1 else on_device(job.split.train, job.split.valid)
+def _on_one_device(job: _Job) -> Any:  # for what runs outside the step
+    return on_one(job.data, Batches(*job.split[:2]), job.placement, job.batch)
 
 
 def _run_stage(job, compiled: _Compiled, start, stage: Stage, index: int, records: list[Record], seconds):

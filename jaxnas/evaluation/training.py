@@ -20,6 +20,7 @@ from jaxnas.compiler import options
 from jaxnas.data import Batch, epoch_rows, take
 from jaxnas.epoch import Program, Told, compile_stretch, steps_per_epoch, stretch
 from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
+from jaxnas.feeding import Chunks, in_order, in_turn
 from jaxnas.hoisting import called, hoisted, tree_of
 from jaxnas.parallel import Placement, one
 from jaxnas.search import Augment
@@ -129,67 +130,75 @@ def _bound(network: Network, recipe: Recipe, every: int, augment: Augment, axis_
 
 
 def compile_epoch(
-    training: Training, data: Batch, batch: int, placement: Placement | None = None, size: int | None = None
+    training: Training, data: Batch | Chunks, batch: int, placement: Placement | None = None, size: int | None = None
 ) -> Program:
     """Compiles any stretch `start <= step < stop` of an epoch, once; the state's buffers are donated.
 
     Args:
       training: what to run.
-      data: all training images, as `placement.images` returns them.
+      data: all training images on the devices, or chunks of them, as `feeding.placed` returns them.
       batch: images in a batch, over all devices; the last batch of an epoch is filled up from the front of its
         permutation.
       placement: where it runs; on one device unless given. The training is bound to its `axis_name`.
       size: number of images, where the placement has filled them up.
     """
-    placement, size = placement or one(), size or data.label.shape[0]
+    placement, size = placement or one(), size or _count(data)
     placement.check_batch(batch)
+    order = lambda key: [epoch_rows(key, size, batch)]
     step = jax.jit(called)  # traced once, inlined
 
-    def run(state: TrainState, data: Batch, told: Told, start: Array, stop: Array):
-        rows, mine = epoch_rows(told.key, size, batch), partial(step, told.functions)
-        taken = lambda i: placement.take(data, rows[i])
-        return stretch(mine, taken, state, start, stop, lambda state: (state.step, ()))
+    def run(state: TrainState, images: Batch, told: Told, start: Array, stop: Array):
+        rows, mine = order(told.key)[0], partial(step, told.functions)
+        chunk = lambda i: in_turn(images, i, batch, placement)
+        batches = chunk if isinstance(data, Chunks) else lambda i: placement.take(images, rows[i])
+        return stretch(mine, batches, state, start, stop, lambda state: (state.step, ()))
 
     state = jax.eval_shape(training.init, jax.random.key(0))
-    program = compile_stretch(run, state, data, training.step, placement, steps_per_epoch(size, batch))
+    program = compile_stretch(run, state, data, training.step, placement, order, steps_per_epoch(size, batch))
     return program._replace(step_of=lambda state: state.step)
 
 
 Test = Callable[[Variables], dict[str, float]]
 
 
-def compile_test(network: Network, prepare: Augment, data: Batch, batch: int) -> Test:
+def compile_test(network: Network, prepare: Augment, data: Batch | Chunks, batch: int) -> Test:
     """A compiled variables -> {"accuracy", "loss"}: exact means over all images, by the running statistics.
 
     Args:
       network: whose `apply` gives the logits.
       prepare: (key, images as they are stored) -> float images, without noise.
-      data: images and labels, on the device.
+      data: images and labels, on the device, or chunks of them.
       batch: images at a time; the last batch is filled up, and what fills it is not counted.
 
     Returns:
       A function of the host. Correct images are counted in integers, losses are summed in float64 over batches.
     """
-    size = data.label.shape[0]
-    places = jnp.arange(steps_per_epoch(size, batch) * batch, dtype=jnp.int32).reshape(-1, batch)
+    size, steps = _count(data), data.steps if isinstance(data, Chunks) else steps_per_epoch(_count(data), batch)
 
-    def run(variables: Variables, data: Batch, prepare: Partial):
+    def run(variables: Variables, data: Batch, first: Array, prepare: Partial):
         def one(rows: Array):
-            part, counts = take(data, jnp.minimum(rows, size - 1)), rows < size
+            part, counts = take(data, jnp.minimum(rows, len(data.label) - 1)), first + rows < size
             logits = network.apply(variables, prepare(jax.random.key(0), part.image))
             errors = optax.softmax_cross_entropy_with_integer_labels(logits, part.label)
             return jnp.where(counts, errors, 0).sum(), (counts & (logits.argmax(-1) == part.label)).sum()
 
-        return lax.map(one, places)
+        return lax.map(one, jnp.arange(steps * batch, dtype=jnp.int32).reshape(-1, batch))
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), data, tree_of(prepare)).compile(options())
+    key, number, plain = jax.eval_shape(lambda: jax.random.key(0)), np.int32(0), tree_of(prepare)
+    shapes = data.shapes() if isinstance(data, Chunks) else data
+    compiled = jax.jit(run).lower(jax.eval_shape(network.init, key), shapes, number, plain).compile(options())
 
     def test(variables: Variables) -> dict[str, float]:
-        errors, right = (np.asarray(part) for part in jax.device_get(compiled(variables, data, tree_of(prepare))))
+        parts = in_order(data, batch)
+        found = [jax.device_get(compiled(variables, part, np.int32(first), plain)) for first, part in parts]
+        errors, right = (np.concatenate(part) for part in zip(*found, strict=True))
         return {"accuracy": int(right.sum()) / size, "loss": float(errors.sum(dtype=np.float64)) / size}
 
     return test
+
+
+def _count(data: Batch | Chunks) -> int:
+    return len((data.halves if isinstance(data, Chunks) else data).label)
 
 
 def told(means: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
