@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
 }
 DATASET = (
     "digits (in the package), a TFDS name such as cifar10, a .npz file with 'image' and 'label', or a folder/ with a "
-    "sub-folder of images for each class."
+    "sub-folder of images for each class, or as Hugging Face datasets saves a set."
 )
 PRECISION = (
     "Numbers of the network: float32; tf32, float32 with shorter products on GPU and TPU; bfloat16, activations in "

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from jaxnas import fingerprint, memory
-from jaxnas.datasets import arrays, folders, prepared, stored
+from jaxnas.datasets import arrays, folders, huggingface, prepared, stored
 from jaxnas.datasets.pictures import Tell, silent
 from jaxnas.datasets.stored import Stored
 
@@ -88,8 +88,8 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     quarter of the memory that is free; a run reads them chunk by chunk then.
 
     Args:
-      name: "digits"; or a folder, "photos/", with a sub-folder of images for each class, see `datasets.folders`;
-        or a path that ends in `.npz`, with the arrays
+      name: "digits"; or a folder, "photos/", with a sub-folder of images for each class, see `datasets.folders`, or as
+        Hugging Face `datasets` saves one, see `datasets.huggingface`; or a path that ends in `.npz`, with the arrays
         `image` (uint8 `[N, H, W, C]`), `label` (integers `[N]`) and optionally `test_image` and `test_label` (pickled
         objects are refused), and `classes`, their number, where some of them have no image; or a TFDS name such as
         "cifar10" or "name/config:version".
@@ -144,8 +144,10 @@ def _loaded(name: str, data_dir: str | os.PathLike | None, read: Callable[..., A
         path = arrays.path_of(name, data_dir)
         if path.suffix.lower() == ".npz":
             return _from_arrays(path.stem, arrays.read_npz(path))
-        parts, names = folders.opened(path, tell)
-        name, classes = path.resolve().name, len(names)
+        kind = huggingface if huggingface.is_one(path) else folders
+        parts, names = kind.opened(path, tell)
+        name = path.resolve().name
+        classes = len(names) or arrays.count_classes(name, [labels for _, labels in parts])
     else:
         parts, classes, name = read(name, data_dir)
     train, test = (Batch(*part) for part in parts) if len(parts) == 2 else _hold_out(name, Batch(*parts[0]))

@@ -218,6 +218,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
     "datasets.arrays": ("archive",),
     "datasets.pictures": (),
     "datasets.folders": ("datasets.pictures", "datasets.stored"),
+    "datasets.huggingface": ("datasets.pictures", "datasets.stored"),
     "data": ("datasets.*", "fingerprint", "memory"),
     "augmentation": ("data", "datasets.stored", "hoisting"),
     "reading": (

@@ -1,6 +1,6 @@
 """Pictures, files or bytes of them, as pixels of one shape: decoded by threads, so many at a time.
 
-Where in the river: above the spring, under `folders`. Knows Pillow; no classes, no split.
+Where in the river: above the spring, under `folders` and `huggingface`. Knows Pillow; no classes, no split.
 
 Images are grey if all are, else RGB; transparency is put on black. Images of one size stay as they are. Where sizes
 differ, each is scaled until its shorter side is S pixels (bilinear, antialiased), and the S x S pixels in the middle
