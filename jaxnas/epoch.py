@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from jaxnas.agreement import agreed
 from jaxnas.compiler import options, quick
-from jaxnas.data import epoch_rows
+from jaxnas.data import Batch, epoch_rows
 from jaxnas.feeding import Chunks, Orders, fed, in_turn
 from jaxnas.hoisting import called, tree_of
 from jaxnas.hypergradient import Batches
@@ -244,3 +244,8 @@ def _means(sums) -> dict[str, dict[str, float]]:
     """Sums over an epoch -> means over the moves; nothing for a player who rested all the time."""
     players = {name: s for name, s in sums.items() if s["moves"] > 0}
     return {name: {k: float(v / s["moves"]) for k, v in s.items() if k != "moves"} for name, s in players.items()}
+
+
+def on_device(train: Batch, valid: Batch) -> Batches:
+    """Both halves of a split on the default device, as they are stored."""
+    return Batches(*map(one().images, (Batch(*train), Batch(*valid))))
