@@ -70,10 +70,11 @@ def adaptive(
     for decay, here in more:
         if result.stopped is None:
             break
+        row = strategy_of(decay)
         if not here.exists():
-            changes = {"decay": decay, SET: in_full([Stage(strategy_of(decay), epochs)])}
+            changes = {"decay": decay, SET: in_full([Stage(row, epochs)])}
             folder.branch(result.folder, here, result.stopped.epoch, changes)
-        result = go(strategy_of(decay), here, {"decay": decay}, stop=never if decay == decays[-1] else rule)
+        result = go(row, here, {"decay": decay}, stop=never if decay == decays[-1] else rule)
     return result
 
 
