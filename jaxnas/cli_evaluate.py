@@ -34,6 +34,7 @@ from jaxnas.cli_settings import CHANGES, CONFIG, SET_RECIPE, SHOW, toml
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.evaluation import export as exporting
+from jaxnas.evaluation import flax_module
 from jaxnas.evaluation.cost import genotype_cost, total
 from jaxnas.evaluation.recipes import Recipe, changed, fitted
 from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
@@ -43,8 +44,9 @@ from jaxnas.progress import reading
 from jaxnas.reading import read
 from jaxnas.retraining import WEIGHTS, fit
 from jaxnas.settings import of_recipe, with_recipe
-from jaxnas.spaces.genotype import from_json
-from jaxnas.spaces.network import Network, network
+from jaxnas.spaces.genotype import Genotype, from_json
+from jaxnas.spaces.network import network
+from jaxnas.spaces.space import Space
 from jaxnas.terminal import say
 
 _WHAT = "A search's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
@@ -183,16 +185,24 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished jaxnas evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX too; needs jax2onnx.")] = False,
+    flax: Annotated[
+        bool, typer.Option("--flax", help="As a Python file too, in plain flax, to read and change.")
+    ] = False,
 ) -> None:
     """Write a trained network as files that run without jaxnas: arrays, StableHLO, what its input and output are."""
     config, result = _finished(run)
-    net, image = _rebuilt(config), config["network"]["image"]
-    prepare = augmentation.plain(augmentation.Statistics(*(np.array(v) for v in config["normalisation"].values())))
+    genotype, space = _rebuilt(config)
+    net, image = network(genotype, space), config["network"]["image"]
+    statistics = augmentation.Statistics(*(np.array(v) for v in config["normalisation"].values()))
+    prepare = augmentation.plain(statistics)
     with np.load(run / WEIGHTS, allow_pickle=False) as found:
         arrays = dict(found)
     files = {"network.stablehlo": exporting.portable(net, prepare, arrays, image)}
     if onnx:
         files["network.onnx"] = exporting.onnx(net, prepare, arrays, image)
+    named = flax_module.arrays(genotype, space, exporting.unflatten(arrays, net)) if flax else {}
+    if flax:
+        files["network.py"] = flax_module.source(genotype, space, statistics).encode()
     with folder.explained(out):
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
@@ -200,6 +210,8 @@ def export(
         np.savez(out / WEIGHTS, allow_pickle=False, **arrays)
         for name, content in files.items():
             (out / name).write_bytes(content)
+        if flax:
+            np.savez(out / "network.npz", allow_pickle=False, **named)
         folder.write(out / "metadata.json", json.dumps(_metadata(config, result), indent=2) + "\n")
         folder.write(out / "README.md", exporting.README.format(height=image[0], width=image[1], channels=image[2]))
     names = ", ".join(sorted(path.name for path in out.iterdir()))
@@ -219,11 +231,11 @@ def _finished(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return result["config"], result
 
 
-def _rebuilt(config: dict[str, Any]) -> Network:
-    """The network that a retraining's record describes, without its second head."""
+def _rebuilt(config: dict[str, Any]) -> tuple[Genotype, Space]:
+    """What a retraining's record says that was trained."""
     genotype, size = from_json(json.dumps(config["genotype"])), config["network"]
     space = network_space(size["name"])(size["channels"], size["depth"], size["classes"], image=tuple(size["image"]))
-    return network(genotype, space)
+    return genotype, space
 
 
 def _metadata(config: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

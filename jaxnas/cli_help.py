@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they s
         "jaxnas evaluate DARTS_V2 --recipe cifar --dataset cifar10 --data-dir DIR --out runs/trained",
         "jaxnas evaluate runs/a --set rate=0.1 --set drop_path=0.2",
     ),
-    "export": ("jaxnas export runs/trained --out files", "jaxnas export runs/trained --out files --onnx"),
+    "export": ("jaxnas export runs/trained --out files", "jaxnas export runs/trained --out files --flax"),
     "compare": ("jaxnas compare runs/darts-0 runs/darts-1 runs/random-0 runs/random-1 --out fair",),
     "ablate": ("jaxnas ablate --strategy pc-darts --seeds 3 --out runs/parts",),
     "lookup": ("jaxnas lookup runs/a --table table.npz", "jaxnas lookup runs/a --table table.npz --json"),

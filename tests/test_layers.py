@@ -206,6 +206,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.network",
     ),
     "evaluation.export": ("augmentation", "spaces.bilinear", "spaces.network"),
+    "evaluation.plain_layers": (),  # its text is copied into files that run without jaxnas
+    "evaluation.flax_calls": ("spaces.imagenet", "spaces.nas_bench_201", "spaces.nasnet", "spaces.ops"),
+    "evaluation.flax_cells": ("evaluation.flax_calls", SPACES),
+    "evaluation.flax_module": (
+        "augmentation",
+        "evaluation.flax_calls",
+        "evaluation.flax_cells",
+        "evaluation.plain_layers",
+        SPACES,
+    ),
     "cli_evaluate": ANYTHING,  # but not `cli`
     "retraining": ANYTHING,  # but not the command line
     "interop_names": (SPACES,),

@@ -263,6 +263,9 @@ network = export.deserialize(bytearray(open("network.stablehlo", "rb").read()))
 logits = network.call(dict(numpy.load("weights.npz")), numpy.load(sys.argv[1]))
 assert not any(name.split(".")[0] in ("jaxnas", "flax") for name in sys.modules)
 numpy.save(sys.argv[2], logits)
+sys.modules["jaxnas"] = None  # an import of it fails
+from network import Network, load
+numpy.testing.assert_allclose(Network().apply(load(), numpy.load(sys.argv[1])), logits, rtol=1e-5, atol=1e-6)
 """
 
 
@@ -296,17 +299,17 @@ def test_the_command_line_trains_the_same(run, tmp_path):
 
 @pytest.mark.smoke
 def test_an_exported_network_runs_alone(run, tmp_path):
-    """A Python that imports jax and numpy only gives the logits of the network here."""
+    """A Python that imports jax and numpy only gives the logits of the network here, and so does the file of flax."""
     pytest.importorskip("flatbuffers", reason="jax.export serialises with it")
     trained, _ = run
     refused = jaxnas("export", tmp_path, "--out", tmp_path / "files")
     assert refused.exit_code and "train the genotype first" in str(refused.exception)
-    done = jaxnas("export", trained.folder, "--out", tmp_path / "files")
+    done = jaxnas("export", trained.folder, "--out", tmp_path / "files", "--flax")
     assert done.exit_code == 0, done.output
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
     np.save(tmp_path / "pixels.npy", pixels)
-    (tmp_path / "alone.py").write_text(ALONE)
-    done = python(tmp_path / "alone.py", tmp_path / "pixels.npy", tmp_path / "logits.npy", cwd=tmp_path / "files")
+    (tmp_path / "files" / "alone.py").write_text(ALONE)
+    done = python("alone.py", tmp_path / "pixels.npy", tmp_path / "logits.npy", cwd=tmp_path / "files")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "files" / "metadata.json").read_text())["normalisation"]
     images = (jnp.asarray(pixels, jnp.float32) - told["mean"][0]) / told["deviation"][0]

@@ -104,6 +104,8 @@ README = """# A trained network
 * `network.stablehlo`: (arrays by name, uint8 images [any, {height}, {width}, {channels}]) -> logits [any, classes], as
   `jax.export` serialises it. Pixels are normalised inside.
 * `network.onnx`, where it was asked for: float32 pixels 0 to 255 of the same shape -> logits, the arrays inside.
+* `network.py`, where it was asked for: the network in plain flax, a class for each type of cell, to read and to change;
+  `network.npz` has its arrays by the names in it.
 * `metadata.json`: input, output, normalisation, test accuracy, how it was trained.
 
 With `pip install jax flatbuffers numpy`, and nothing else:
@@ -115,4 +117,10 @@ With `pip install jax flatbuffers numpy`, and nothing else:
         network = export.deserialize(bytearray(file.read()))
     arrays = dict(numpy.load("weights.npz"))
     logits = network.call(arrays, images)
+
+The same by `network.py`, with `pip install jax flax numpy`:
+
+    from network import Network, load
+
+    logits = Network().apply(load(), images)  # images as above, or of any float type
 """
