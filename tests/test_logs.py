@@ -1,9 +1,13 @@
 """What a run tells while it runs: to TensorBoard, and on one screen of the terminal."""
 
 import io
+import re
 import struct
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -74,6 +78,41 @@ def test_without_tensorboardx_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxnas\[tensorboard\]'"), logs.tensorboard(tmp_path):
         pass
+
+
+def run_the_page(service):
+    """The lines of `docs/watching.md` for a service, around a run that tells two epochs."""
+    page = (Path(__file__).parent.parent / "docs" / "watching.md").read_text(encoding="utf-8")
+    block = re.search(rf"```\n(import {service} .*?)```", page, re.S)[1]
+
+    def run(*given, observe, **options):
+        for epoch in (1, 2):
+            observe(record(epoch, measured={"curvature": 0.1}), {"normal": FLAT})
+
+    given = dict.fromkeys(("stages", "space", "parts"))
+    exec(
+        compile(block, service, "exec"), {"jn": SimpleNamespace(run=run, logs=logs), "jax": jax, "options": {}, **given}
+    )
+
+
+def test_weights_and_biases_gets_the_numbers(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="pip install wandb; nothing here needs it")
+    for name, value in {"MODE": "offline", "SILENT": "true", "DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run_the_page("wandb")
+    (written,) = tmp_path.glob("wandb/offline-run-*-watched-0/run-watched-0.wandb")
+    for name in logs.scalars(record(1, measured={"curvature": 0.1})):
+        assert name.encode() in written.read_bytes()
+
+
+def test_mlflow_gets_the_numbers(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="pip install mlflow; nothing here needs it")
+    pytest.importorskip("sqlalchemy", reason="MLflow keeps runs in a file by it; mlflow-skinny comes without")
+    monkeypatch.chdir(tmp_path)
+    run_the_page("mlflow")
+    found = mlflow.MlflowClient().get_metric_history(mlflow.last_active_run().info.run_id, "loss/valid")
+    assert [(one.step, one.value) for one in found] == [(1, 2.0), (2, 1.0)]
+    assert set(mlflow.last_active_run().data.metrics) == set(logs.scalars(record(1, measured={"curvature": 0.1})))
 
 
 def watched(terminal):
