@@ -38,15 +38,15 @@ def called(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def hoisted(make: Callable[[Any], Any], numbers: Any, names: tuple[str, ...]) -> Any:
-    """A record of functions that some numbers make, of which those of `names` tell their numbers to `tree_of`.
+def hoisted(record: Any, make: Callable[[Any], Any], numbers: Any, names: tuple[str, ...]) -> Any:
+    """The record, with functions of it telling their numbers to `tree_of`.
 
     Args:
-      make: numbers, perhaps traced -> NamedTuple of functions.
+      record: NamedTuple of functions.
+      make: numbers, perhaps traced -> the same record by these.
       numbers: pytree of arrays.
       names: fields of the record. What a caller puts there afterwards is what runs.
     """
-    record = make(numbers)
     telling = {name: _telling(getattr(record, name), Partial(partial(_made, make, name), numbers)) for name in names}
     return record._replace(**telling)
 

@@ -3,7 +3,7 @@
 Where in the river: around the step. Knows a compiled epoch and a folder; a function of this kind is given to
 `run(profile=...)` and `fit(profile=...)`:
 
-    with jn.profiling.traced("profile") as profile:
+    with profiling.traced("profile") as profile:
         jn.run(stages, space, data, key, out="runs/a", profile=profile)
 """
 

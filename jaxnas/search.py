@@ -4,15 +4,16 @@ Where in the river: all of it. `bind` puts a strategy and a space together; what
 `vmap` over seeds, or `lax.scan` over an epoch. Knows no files, clocks or data sets, and not how many devices there are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
+from jax.tree_util import Partial
 
 from jaxnas.hoisting import hoisted, tree_of
 from jaxnas.hypergradient import INNER, OUTER, Batch, Batches, BilevelState, Metrics, Problem
@@ -22,6 +23,7 @@ from jaxnas.spaces.networks import Model, supernet
 from jaxnas.spaces.space import CellGates, Space
 from jaxnas.strategies.mixing import Mixing
 from jaxnas.strategies.perturbation import unperturbed
+from jaxnas.strategies.settings import scaling, with_numbers
 from jaxnas.strategies.strategy import Strategy
 
 Augment = Callable[[Array, Array], Array]  # (key, images) -> images
@@ -52,6 +54,13 @@ class Search(NamedTuple):
         return f"Search in {self.space!r} by {self.strategy!r}"
 
 
+class Numbers(NamedTuple):
+    """What only scales in a search."""
+
+    augment: Partial  # mean and deviation of the pixels
+    strategy: Mapping[str, Any]  # rates, momenta, decays, ... by the names of `strategies.settings`
+
+
 def bind(
     strategy: Strategy,
     space: Space,
@@ -76,8 +85,9 @@ def bind(
     """
     if isinstance(strategy, Space):
         raise TypeError("bind(strategy, space): the space was given first; swap the two.")
-    made = lambda augment: _bound(strategy, space, model, augment, axis_name)
-    return hoisted(made, tree_of(augment), HOISTED)
+    made = lambda augment, strategy: _bound(strategy, space, model, augment, axis_name)
+    by = lambda numbers: made(numbers.augment, with_numbers(strategy, numbers.strategy))
+    return hoisted(made(augment, strategy), by, Numbers(tree_of(augment), scaling(strategy)), HOISTED)
 
 
 def _bound(strategy: Strategy, space: Space, model, augment: Augment, axis_name: str | None) -> Search:

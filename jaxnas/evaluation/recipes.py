@@ -130,20 +130,21 @@ def fitted(recipe: Recipe, dataset: Dataset) -> Recipe:
     )
 
 
-def rates(recipe: Recipe) -> optax.Schedule:
+def rates(recipe: Recipe, rate: Any = None) -> optax.Schedule:
     """Epoch, counted from 0 -> learning rate.
 
     Args:
       recipe: whose rate, decay, warmup and epochs count.
+      rate: another one before any decay, perhaps traced.
     """
-    schedule = recipe.decay.schedule(recipe.rate, recipe.epochs)
+    schedule = recipe.decay.schedule(recipe.rate if rate is None else rate, recipe.epochs)
     whole = warmed_up(schedule, 1, recipe.warmup) if recipe.warmup else schedule
 
-    def rate(epoch):
+    def at(epoch):
         with jax.numpy_dtype_promotion("standard"):  # schedules of optax divide by integers
             return whole(jnp.asarray(epoch))
 
-    return rate
+    return at
 
 
 def drop_rate(recipe: Recipe, epoch):
@@ -158,17 +159,29 @@ def drop_rate(recipe: Recipe, epoch):
     return recipe.drop_path * jnp.asarray(epoch, jnp.result_type(float)) / recipe.epochs
 
 
-def optimizer(recipe: Recipe, every: int) -> optax.GradientTransformation:
+def optimizer(recipe: Recipe, every: int, numbers: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
     """Clip, then decay, then momentum, as torch has them; `every` is the number of steps in an epoch.
 
     Args:
       recipe: whose rates, momentum, weight decay and clip count.
       every: steps in an epoch.
+      numbers: others of `scaling`, perhaps traced.
     """
+    of = numbers or scaling(recipe)
     sgd = (nesterov if recipe.nesterov else heavy_ball)(
-        stairs(rates(recipe), every), recipe.momentum, recipe.weight_decay
+        stairs(rates(recipe, of["rate"]), every), of["momentum"], of["weight_decay"]
     )
-    return sgd if recipe.clip is None else optax.chain(clip_norm(recipe.clip), sgd)
+    return sgd if recipe.clip is None else optax.chain(clip_norm(of["clip"]), sgd)
+
+
+def scaling(recipe: Recipe) -> dict[str, Any]:
+    """The numbers of its optimizer that only scale: arguments of a compiled epoch.
+
+    Args:
+      recipe: whose.
+    """
+    names = ("rate", "momentum", "weight_decay", *(() if recipe.clip is None else ("clip",)))
+    return {name: float(getattr(recipe, name)) for name in names}
 
 
 def augment(recipe: Recipe, stats: Statistics) -> Transform:

@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from jaxnas.compiler import options
 from jaxnas.data import Batch, epoch_rows, take
 from jaxnas.epoch import Program, Told, compile_stretch, steps_per_epoch, stretch
-from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer
+from jaxnas.evaluation.recipes import Recipe, drop_rate, optimizer, scaling
 from jaxnas.feeding import Chunks, in_order, in_turn
 from jaxnas.hoisting import called, hoisted, tree_of
 from jaxnas.parallel import Placement, one
@@ -85,12 +85,14 @@ def bind(
 
     Reference: quark0/darts, `cnn/train.py`, `train`.
     """
-    made = lambda augment: _bound(network, recipe, every, augment, axis_name)
-    return hoisted(made, tree_of(augment), ("step",))
+    made = lambda numbers: _bound(network, recipe, every, numbers[0], numbers[1], axis_name)
+    own = scaling(recipe)
+    arrays = {name: np.asarray(value, jnp.result_type(float)) for name, value in own.items()}
+    return hoisted(made((augment, own)), made, (tree_of(augment), arrays), ("step",))
 
 
-def _bound(network: Network, recipe: Recipe, every: int, augment: Augment, axis_name: str | None) -> Training:
-    tx = optimizer(recipe, every)
+def _bound(network: Network, recipe: Recipe, every: int, augment: Augment, numbers, axis_name) -> Training:
+    tx = optimizer(recipe, every, numbers)
     mean = (lambda tree: tree) if axis_name is None else partial(lax.pmean, axis_name=axis_name)
 
     def loss(weights, statistics, batch: Batch, key: Array, step: Array):

@@ -13,6 +13,8 @@ from reprlib import repr as shortly
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.options import Bounds, fits, in_words
@@ -109,6 +111,34 @@ def with_numbers(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:
         changes.setdefault(known[name].of, {})[known[name].parameter] = value
     done: dict[int, Any] = {}
     return strategy.replace(**{slot: _again(getattr(strategy, slot), changes, done) for slot in slot_names(strategy)})
+
+
+def scaling(strategy: Strategy) -> dict[str, np.ndarray]:
+    """The numbers that a program can take as arguments: not those that are counted with, or decided by.
+
+    Args:
+      strategy: any.
+
+    Returns:
+      Scalars by the names of `numbers`, in the type of Python's floats under JAX's settings.
+    """
+    kind = jnp.result_type(float)
+    floats = {name: one.value for name, one in numbers(strategy).items() if isinstance(one.value, float)}
+    return {name: np.asarray(value, kind) for name, value in floats.items() if _traceable(strategy, name)}
+
+
+def _traceable(strategy: Strategy, name: str) -> bool:
+    """Whether constructors take a number that is not known yet."""
+
+    def nothing(value: Any) -> int:
+        with_numbers(strategy, {name: value})
+        return 0
+
+    try:
+        jax.eval_shape(nothing, 0.5)
+    except (jax.errors.JAXTypeError, TypeError):
+        return False
+    return True
 
 
 def _slots(strategy: Strategy) -> Iterator[tuple[str, Any]]:
