@@ -148,6 +148,7 @@ __all__ = [
     "r_darts_l2",
     "random_search",
     "random_sharing",
+    "reading",
     "recipes",
     "relaxation",
     "report",

@@ -175,7 +175,7 @@ def _shown(asked: cli_resume.Asked, planned: Plan) -> str:
     found = {name: planned.settings.get(name) for name in ("depth", "alpha_rate", "stop", "samples")}
     found |= {"curvature": planned.watch.every if planned.watch else 0}
     found |= {"matmul_precision": planned.precision.products}
-    silent = dict.fromkeys(planned.made.follows, "follows from the length of the search")
+    silent = dict.fromkeys(planned.made.follows, "follows from the search's length")
     if "alpha.rate" in planned.made.values:
         silent |= {"alpha_rate": "alpha.rate below"}
     row, options = f"the row {planned.settings['strategy']}", asked.options | found

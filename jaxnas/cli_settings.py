@@ -100,8 +100,9 @@ def toml(
       usual: where the other settings come from.
       silent: {option or setting: why} of those that are told only, since others give them.
     """
-    lines = [f"# All settings of this jaxnas {command}: give the file back with --config. Lines with # in front"]
-    lines += ["# are only told: they follow from others, or are not given. Behind each value: where it came from."]
+    lines = [f"# All settings of this jaxnas {command}: give the file back with --config."]
+    lines += ["# Lines behind # are only told: they follow from others, or are not given."]
+    lines += ["# Behind each value: where it came from."]
     for name, value in options.items():
         if value is None and name not in silent:
             lines.append(f"# {_spelt(name)} is not given")

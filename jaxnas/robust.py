@@ -22,6 +22,7 @@ from jaxnas.settings import in_full
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
+from jaxnas.terminal import console
 
 DECAYS = (3e-4, 3e-3, 3e-2)  # of DARTS-ADA
 
@@ -63,7 +64,8 @@ def adaptive(
     """
     if not decays or any(b <= a for a, b in pairwise(decays)):
         raise ValueError(f"adaptive(decays={tuple(decays)}): give one or more, each larger than the one before.")
-    go = partial(_run_in, epochs, space, data, key, {"kept": epochs, "watch": watch or Watch(spectrum), **options})
+    usual = {"kept": epochs, "watch": watch or Watch(spectrum), "console": console()}
+    go = partial(_run_in, epochs, space, data, key, {**usual, **options})
     first, *more = ((decay, Path(out) / f"decay-{decay:g}") for decay in decays)
     rule = stop or sharp_rise()
     result = go(strategy_of(first[0]), first[1], {"decay": first[0]}, stop=rule if more else never)
@@ -111,7 +113,7 @@ def grid(
 
     Reference: Zela et al. 2020, arXiv:1909.09656, section 6.2.
     """
-    go = partial(_run_in, epochs, space, data, key, options)
+    go = partial(_run_in, epochs, space, data, key, {"console": console(), **options})
     folders = {name: places.within(Path(out), name) for name in rows}
     results = {name: go(row, folders[name], {"row": name}) for name, row in rows.items()}
     scores = {name: (score or _one_shot)(result) for name, result in results.items()}

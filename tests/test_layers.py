@@ -150,6 +150,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # module -> what it may import from ins
         "spaces.space",
         "stages",
         "strategies.strategy",
+        "terminal",
     ),
     "evaluation.cost": ("spaces.genotype", "spaces.network", "spaces.networks", "spaces.plan", "spaces.space"),
     "evaluation.resources": (

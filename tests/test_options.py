@@ -282,7 +282,7 @@ def test_show_says_where_each_came_from_and_makes_nothing(told, tmp_path):
     assert from_where["space"] == from_where["weights.decay"] == "command line"
     assert from_where["strategy"] == from_where["weights.clip"] == "run.toml"
     assert from_where["epochs"] == "default" and from_where["weights.momentum"] == "the row pc-darts"
-    assert "follows from the length" in from_where["weights.rate_steps"]
+    assert "follows from the search's length" in from_where["weights.rate_steps"]
     assert "# weights.rate_steps = " in shown and "alpha.rate = 0.5" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
 

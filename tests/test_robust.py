@@ -110,15 +110,18 @@ def test_grid_runs_each_row_and_takes_the_best(tmp_path, monkeypatch):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "config.json").touch()
 
-    def run(stages, space, data, key, *, out, settings, resume, batch):
+    def run(stages, space, data, key, *, out, settings, resume, batch, console):
+        consoles.add(console)
         records = [{"epoch": 1, "valid_accuracy": 0.5 + resume}]
         asked[out.name] = (stages, settings, resume, batch)
         return Result(genotype=None, state=None, records=records, folder=out)
 
     monkeypatch.setattr(robust, "run", run)
+    consoles: set = set()
     rows, asked = {"a": ROW, "b": ROW.replace(mixing=partial_channels(2))}, {}
     go = lambda **more: grid(rows, 2, SPACE, DATA, jax.random.key(0), out=tmp_path, batch=4, settings={"s": 1}, **more)
     picked = go()
+    assert len(consoles) == 1  # in a notebook, one output box for all runs
     assert picked.name == "b" and picked.scores == {"a": 0.5, "b": 1.5} and picked.result.folder == tmp_path / "b"
     for name, resume in (("a", False), ("b", True)):
         assert asked[name] == ([Stage(rows[name], 2)], {"s": 1, "row": name}, resume, 4)

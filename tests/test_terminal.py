@@ -117,6 +117,12 @@ def test_help_fits_and_options_are_whole():
         assert options <= set(shown.split()), command
 
 
+@pytest.mark.parametrize("line", ("search --show --strategy p-darts", "evaluate DARTS_V2 --show"))
+def test_settings_fit(line):
+    shown = CliRunner().invoke(app, line.split()).output
+    assert max(map(len, shown.splitlines())) <= 80 and "[set]" in shown
+
+
 def test_a_row_that_does_not_fit_becomes_a_list():
     shown = terminal.table(("name", "what\nit is", ""), [("x" * 90, "y " * 60, ""), ("z", "", "1")])
     text = rendered(shown, 80)
