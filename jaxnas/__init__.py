@@ -29,6 +29,7 @@ from jaxnas import live as live
 from jaxnas import logs as logs
 from jaxnas import parallel as parallel
 from jaxnas import precision as precision
+from jaxnas import reading as reading
 from jaxnas import robust as robust
 from jaxnas import seeds as seeds
 from jaxnas import spaces as spaces
