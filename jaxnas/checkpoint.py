@@ -3,7 +3,7 @@
 Where in the river: below it. Knows a pytree and a folder; not what the numbers mean. Orbax writes each state into a
 folder of its own and gives it its name only when it is complete. What is written are copies on the host, so that the
 search may go on meanwhile and a state can be read on another number of devices; a digest of them lies beside, so that
-what a disk has changed is not taken for a state.
+what a disk has changed is not taken for a state. Orbax is imported where it is used: most programs keep no state.
 """
 
 import contextlib
@@ -14,12 +14,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 KEPT = 2  # states kept unless told otherwise: the last one, and the one before in case the last is damaged
 
@@ -47,6 +49,8 @@ def saving(folder: Path, kept: int = KEPT) -> Iterator[Callable[[int, Any], None
     A state is on disk when the next one is given, or when the block is left; what went wrong is raised there. It is
     read back then, and older states are deleted only after that.
     """
+    import orbax.checkpoint as ocp
+
     folder.mkdir(parents=True, exist_ok=True)
     with _manager(folder, writes=True) as manager:
         given: list[int] = []  # not known to be readable yet
@@ -120,6 +124,8 @@ def restore(folder: Path, epoch: int, like: Any) -> Any:
     Raises:
       ValueError: where the state on disk has another structure or other shapes, or is damaged.
     """
+    import orbax.checkpoint as ocp
+
     plain = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like))
     with _manager(folder) as manager:
         found = manager.restore(epoch, args=ocp.args.StandardRestore({"state": plain, "digest": _digest(())}))
@@ -133,6 +139,8 @@ def restore(folder: Path, epoch: int, like: Any) -> Any:
 
 def read(folder: Path, epoch: int) -> Any:
     """The state of an epoch as plain dicts and lists of numpy arrays; ValueError where it is damaged."""
+    import orbax.checkpoint as ocp
+
     with _manager(folder) as manager:
         found = manager.restore(epoch, args=ocp.args.StandardRestore())
     _check(found, folder, epoch)
@@ -158,7 +166,9 @@ def _fault(folder: Path, epoch: int) -> str:
 
 
 @contextlib.contextmanager
-def _manager(folder: Path, writes: bool = False) -> Iterator[ocp.CheckpointManager]:
+def _manager(folder: Path, writes: bool = False) -> Iterator["ocp.CheckpointManager"]:
+    import orbax.checkpoint as ocp
+
     alone: dict[str, Any] = {}
     if jax.process_count() > 1:  # one of them writes, each reads: orbax waits for no other
         me = jax.process_index()

@@ -1,42 +1,27 @@
 """The command line: `jaxnas search`, and the commands of `cli_show`, `cli_compare`, `cli_evaluate`, `cli_tables`.
 
-Where in the river: the outermost shore. Names become values in `names.py`.
+Where in the river: the outermost shore. Names become values in `names.py`. Help and completion need the options of
+commands only; so what a command does is imported when it is called, here and in the other files of the command line.
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from jaxnas import (
-    cli_compare,
-    cli_evaluate,
-    cli_help,
-    cli_resume,
-    cli_settings,
-    cli_show,
-    cli_tables,
-    logs,
-    parallel,
-    places,
-    profiling,
-)
-from jaxnas.cache import keep_programs
-from jaxnas.epoch import Diverged
-from jaxnas.live import shown
-from jaxnas.names import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
-from jaxnas.planning import Plan, carry_out, placed, plan
-from jaxnas.precision import LowPrecision
-from jaxnas.progress import reading
-from jaxnas.refusals import Lopsided, doubt, lopsided
-from jaxnas.runner import run
-from jaxnas.terminal import say, warn
+from jaxnas import cli_compare, cli_evaluate, cli_help, cli_resume, cli_settings, cli_show, cli_tables
+from jaxnas.choices import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
+from jaxnas.terminal import say, waiting, warn
+
+if TYPE_CHECKING:
+    from jaxnas.planning import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,7 +75,28 @@ _LIVE = "One screen, drawn anew: losses, entropy, skips, the strongest operation
 _DISTRIBUTED = "One of several processes of one search; start all with the same options and a common --out."
 
 
+def loaded(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command, called when JAX is loaded; a person at a terminal sees a clock meanwhile.
+
+    Args:
+      command: takes the option `quiet` or not.
+    """
+
+    @wraps(command)
+    def called(**options) -> None:
+        console = Console(stderr=True)
+        console.quiet = options.get("quiet", False) or not console.is_terminal
+        with waiting(console, "loading JAX"):
+            import jaxnas.planning  # noqa: F401  which imports what commands have in common
+            from jaxnas.cache import keep_programs
+        keep_programs()
+        command(**options)
+
+    return called
+
+
 @app.command(epilog=cli_help.epilog("search"))
+@loaded
 def search(
     context: typer.Context,
     strategy: Annotated[str, typer.Option(help=_STRATEGY, autocompletion=cli_help.a_strategy)] = "darts",
@@ -130,21 +136,28 @@ def search(
 
     Without options: exact second-order DARTS on 1,797 handwritten digits, a few minutes on a laptop.
     """
+    from jaxnas import logs, parallel, places, planning, profiling, refusals
+    from jaxnas.live import shown
+    from jaxnas.precision import LowPrecision
+    from jaxnas.progress import reading
+    from jaxnas.runner import run
+
     asked = cli_resume.asked(context, OF_A_FILE, out, resume, config)
     given = asked.of(OF_A_RUN)
     strategy, dataset, seed, devices, layout = asked.of(("strategy", "dataset", "seed", "devices", "layout")).values()
     if profile:
         profiling.check_place(profile)
-    placement = placed(devices, distributed, out)
+    placement = planning.placed(devices, distributed, out)
     console = Console(quiet=quiet or not parallel.leads(), stderr=as_json)
     with reading(console) as tell:
-        planned = plan(**given, placement=placement, layout=layout, tell=tell)
+        planned = planning.plan(**given, placement=placement, layout=layout, tell=tell)
     if show:
         typer.echo(_shown(asked, planned))
         return
     planned = planned._replace(settings={**planned.settings, **cli_resume.record(given)})
     say(console, f"{planned.told}; {cli_show.device(placement.devices)}.")
-    for text in (doubt(planned.precision, [stage.strategy for stage in planned.stages]), lopsided(planned.data)):
+    strategies = [stage.strategy for stage in planned.stages]
+    for text in (refusals.doubt(planned.precision, strategies), refusals.lopsided(planned.data)):
         if text:
             warn(console, text)
     out = out or places.fresh(strategy, Path(dataset).stem, f"seed{seed}")
@@ -156,11 +169,11 @@ def search(
             profiling.wanted(profile, partial(say, console)) as around,
             warnings.catch_warnings(),
         ):
-            for kind in (LowPrecision, Lopsided):  # told above
+            for kind in (LowPrecision, refusals.Lopsided):  # told above
                 warnings.simplefilter("ignore", kind)
             more: dict[str, Any] = {"observe": observe, "profile": around}
             more |= {"show": partial(shown, space=planned.space)} if live else {}
-            carry_out(planned, run, out=out, resume=resume, console=console, **more)
+            planning.carry_out(planned, run, out=out, resume=resume, console=console, **more)
     except KeyboardInterrupt as error:
         told = f"nothing is lost: repeat the command with --out {out} --resume to go on."
         told = f"{str(error) or 'stopped'}; {lost if distributed else told}"
@@ -170,7 +183,7 @@ def search(
         cli_show.tell_result(out)
 
 
-def _shown(asked: cli_resume.Asked, planned: Plan) -> str:
+def _shown(asked: cli_resume.Asked, planned: "Plan") -> str:
     """All settings of a search in full."""
     found = {name: planned.settings.get(name) for name in ("depth", "alpha_rate", "stop", "samples")}
     found |= {"curvature": planned.watch.every if planned.watch else 0}
@@ -196,19 +209,32 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tabular": cli_tables.tabular,
 }
 for name, command in COMMANDS.items():
-    app.command(name, epilog=cli_help.epilog(name))(command)
+    app.command(name, epilog=cli_help.epilog(name))(loaded(command))
 
 
 def main() -> None:
     """Runs a command; what the user can mend is told in one sentence, without a traceback."""
-    keep_programs()
     try:
         app()
-    except (ValueError, OSError, MemoryError, Diverged, parallel.Disagreement, ImportError) as error:
-        if os.environ.get("JAXNAS_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get("JAXNAS_TRACEBACK") or not _mendable(error):
             raise
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = error.strerror + (f": {error.filename}" if error.filename else "")
         say(Console(stderr=True), ("jaxnas:", "bold red"), f" {text}")
-        parallel.leave(1)
+        if "jax" in sys.modules:
+            from jaxnas import parallel
+
+            parallel.leave(1)
+        sys.exit(1)
+
+
+def _mendable(error: Exception) -> bool:
+    """Whether the user can mend it."""
+    if isinstance(error, (ValueError, OSError, MemoryError, ImportError)):
+        return True
+    from jaxnas.agreement import Disagreement
+    from jaxnas.epoch import Diverged
+
+    return isinstance(error, (Diverged, Disagreement))

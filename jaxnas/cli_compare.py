@@ -6,22 +6,19 @@ Where in the river: the outermost shore, beside `cli`.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from jaxnas import ablation, cli_help, folder, terminal
-from jaxnas.evaluation import outcomes, report
-from jaxnas.evaluation.comparison import Comparison
-from jaxnas.evaluation.comparison import compare as compared
-from jaxnas.evaluation.page import page
-from jaxnas.evaluation.rules import WITHOUT
+from jaxnas import cli_help, terminal
 from jaxnas.options import refuse
-from jaxnas.planning import Plan, carry_out, plan
-from jaxnas.runner import run
-from jaxnas.stages import Stage
-from jaxnas.terminal import say
+from jaxnas.terminal import say, waiting
+
+if TYPE_CHECKING:
+    from jaxnas.evaluation.comparison import Comparison
+    from jaxnas.planning import Plan
+    from jaxnas.stages import Stage
 
 Judge = Callable[[Path], Path]  # folder of a search -> folder of what its genotype is worth: trained, or looked up
 WHOLE = "whole"
@@ -40,7 +37,9 @@ def compare(
     baseline: Annotated[str | None, typer.Option(help=_BASELINE)] = None,
 ) -> None:
     """Compare methods by their runs, over seeds, against random search; refuse what cannot be compared."""
-    found = compared([outcomes.read(one) for one in _once(runs)], baseline=baseline)
+    from jaxnas.evaluation import comparison, outcomes, report
+
+    found = comparison.compare([outcomes.read(one) for one in _once(runs)], baseline=baseline)
     if as_json:
         typer.echo(_json(found))
     elif markdown:
@@ -52,12 +51,16 @@ def compare(
         say(Console(stderr=True), "written: ", (str(out), "bold"), f": {names}")
 
 
-def leave(found: Comparison, out: Path) -> list[Path]:
+def leave(found: "Comparison", out: Path) -> list[Path]:
     """Writes a comparison as Markdown, JSON and a page; the files.
 
     Raises:
       FileExistsError: where the folder is that of a run.
     """
+    from jaxnas import folder
+    from jaxnas.evaluation import report
+    from jaxnas.evaluation.page import page
+
     if (out / "config.json").exists():
         raise FileExistsError(f"{out} is the folder of a run: choose another one for the comparison with --out.")
     texts = {
@@ -92,10 +95,12 @@ def ablate(
     smoke: Annotated[bool, typer.Option("--smoke", help=_AS)] = False,
 ) -> None:
     """Search with a strategy and with each of its parts turned off, same budget, seeds and images; compare."""
+    from jaxnas.evaluation import comparison, outcomes
+    from jaxnas.planning import plan
 
     refuse(seeds=seeds, seed=seed + seeds - 1)
 
-    def planned(one: int) -> Plan:
+    def planned(one: int) -> "Plan":
         return plan(
             strategy,
             space,
@@ -114,18 +119,20 @@ def ablate(
         )
 
     console = Console()
+    with waiting(console, f"reading {dataset}"):
+        plans = [planned(one) for one in range(seed, seed + seeds)]
     try:
-        folders = run_ablation([planned(one) for one in range(seed, seed + seeds)], out, resume=resume, console=console)
+        folders = run_ablation(plans, out, resume=resume, console=console)
     except KeyboardInterrupt as error:
         say(console, f"\nstopped; nothing is lost: repeat the command with --out {out} --resume to go on.")
         raise typer.Exit(128 + getattr(error, "signal", 2)) from None
-    found = compared([outcomes.read(one) for one in folders])
+    found = comparison.compare([outcomes.read(one) for one in folders])
     _show(found)
     say(console, f"written in {out}: {', '.join(path.name for path in leave(found, out))}")
 
 
 def run_ablation(
-    plans: Sequence[Plan], out: Path, *, judge: Judge | None = None, resume: bool = False, console: Console
+    plans: "Sequence[Plan]", out: Path, *, judge: Judge | None = None, resume: bool = False, console: Console
 ) -> list[Path]:
     """Runs each plan whole and without each of its parts; the folders, in `out`.
 
@@ -145,7 +152,11 @@ def run_ablation(
     return folders
 
 
-def _run_variant(one: Plan, name: str, stages, out: Path, judge: Judge | None, resume: bool, console) -> list[Path]:
+def _run_variant(one: "Plan", name: str, stages, out: Path, judge: Judge | None, resume: bool, console) -> list[Path]:
+    from jaxnas.evaluation.rules import WITHOUT
+    from jaxnas.planning import carry_out
+    from jaxnas.runner import run
+
     place = out / f"{name if name == WHOLE else f'without-{name}'}-{one.seed}"
     strategy = one.settings["strategy"] + (f"{WITHOUT}{name}" if name != WHOLE else "")
     changed = one._replace(stages=stages, settings={**one.settings, "strategy": strategy})
@@ -153,7 +164,9 @@ def _run_variant(one: Plan, name: str, stages, out: Path, judge: Judge | None, r
     return [place, judge(place)] if judge else [place]
 
 
-def _variants(one: Plan) -> Mapping[str, Sequence[Stage]]:
+def _variants(one: "Plan") -> "Mapping[str, Sequence[Stage]]":
+    from jaxnas import ablation
+
     plain = {**ablation.PLAIN, "decode": one.decode(ablation.PLAIN["decode"])}
     found = ablation.staged(one.stages, plain)
     if not found:
@@ -162,15 +175,20 @@ def _variants(one: Plan) -> Mapping[str, Sequence[Stage]]:
     return {WHOLE: one.stages, **found}
 
 
-def _title(one: Plan, name: str, stages: Sequence[Stage]) -> str:
+def _title(one: "Plan", name: str, stages: "Sequence[Stage]") -> str:
+    from jaxnas import ablation
+    from jaxnas.evaluation.rules import WITHOUT
+
     if name == WHOLE:
         return str(one.settings["strategy"])
     told = (ablation.told(old.strategy, new.strategy) for old, new in zip(one.stages, stages, strict=True))
     return f"{one.settings['strategy']}{WITHOUT}{name} ({next(text for text in told if text)})"
 
 
-def _show(found: Comparison) -> None:
+def _show(found: "Comparison") -> None:
     """In words and tables."""
+    from jaxnas.evaluation import report
+
     console = Console()
     say(console, (report.title(found), "bold"))
     for block in report.blocks(found):
@@ -181,7 +199,9 @@ def _show(found: Comparison) -> None:
             terminal.show(console, terminal.table(block.header, block.rows))
 
 
-def _json(found: Comparison) -> str:
+def _json(found: "Comparison") -> str:
+    from jaxnas.evaluation import report
+
     return json.dumps(report.plain(found), indent=2, allow_nan=False)
 
 

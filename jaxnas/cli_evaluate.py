@@ -8,15 +8,13 @@ import json
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
-import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import augmentation, cli_resume, folder, logs, places, profiling
-from jaxnas import data as data_sets
+from jaxnas import cli_resume
+from jaxnas.choices import DEVICES, PUBLISHED, RECIPES
 from jaxnas.cli_help import (
     DATASET,
     PRECISION,
@@ -33,21 +31,13 @@ from jaxnas.cli_help import (
 from jaxnas.cli_settings import CHANGES, CONFIG, SET_RECIPE, SHOW, toml
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
-from jaxnas.evaluation import export as exporting
-from jaxnas.evaluation import flax_module
-from jaxnas.evaluation.cost import genotype_cost, total
-from jaxnas.evaluation.recipes import Recipe, changed, fitted
-from jaxnas.names import DEVICES, PUBLISHED, RECIPES, SPACES, build, network_space
 from jaxnas.options import given_or, refuse
-from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
-from jaxnas.progress import reading
-from jaxnas.reading import read
-from jaxnas.retraining import WEIGHTS, fit
-from jaxnas.settings import of_recipe, with_recipe
-from jaxnas.spaces.genotype import Genotype, from_json
-from jaxnas.spaces.network import network
-from jaxnas.spaces.space import Space
 from jaxnas.terminal import say
+
+if TYPE_CHECKING:
+    from jaxnas.evaluation.recipes import Recipe
+    from jaxnas.spaces.genotype import Genotype
+    from jaxnas.spaces.space import Space
 
 _WHAT = "A search's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 _RECIPE = f"How to train: {', '.join(RECIPES)}; small is for a CPU, the others are the papers'."
@@ -97,6 +87,17 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help=RESULT)] = False,
 ) -> None:
     """Train the network of a genotype from scratch and measure it once, at the end, on the test images."""
+    import jax
+
+    from jaxnas import data, logs, names, places, profiling
+    from jaxnas.evaluation.cost import genotype_cost, total
+    from jaxnas.evaluation.recipes import changed, fitted
+    from jaxnas.planning import genotype_of, in_words, named, placed, precision_of
+    from jaxnas.progress import reading
+    from jaxnas.reading import read
+    from jaxnas.retraining import fit
+    from jaxnas.settings import with_recipe
+
     asked = cli_resume.asked(context, OF_A_FILE, out, resume, config)
     what, recipe, dataset, data_dir, label, seed, smoke, *rest = asked.of(OF_A_FILE).values()  # in the order of these
     epochs, batch, channels, depth, fraction, valid_fraction, precision, matmul_precision, changed_to, devices = rest
@@ -106,26 +107,26 @@ def evaluate(
     refuse(valid_fraction=valid_fraction, seed=seed, label=label)
     if profile:
         profiling.check_place(profile)
-    chosen, genotype = named(RECIPES, recipe, "recipe"), genotype_of(what)
+    chosen, genotype = named(names.RECIPES, recipe, "recipe"), genotype_of(what)
     numbers, placement = precision_of(precision, matmul_precision), placed(devices, False, out)
     console = Console(quiet=quiet, stderr=as_json)
     with reading(console) as tell:
-        whole = data_sets.opened(dataset, data_dir, tell)
-    dataset = data_sets.spelt(dataset, whole)
+        whole = data.opened(dataset, data_dir, tell)
+    dataset = data.spelt(dataset, whole)
     if smoke:
         epochs, batch, fraction = 1, placement.at_least(8), min(fraction, 16 / len(whole.train.label))
     plan = with_recipe(fitted(changed(chosen, {"epochs": epochs, "batch": batch}), whole), changed_to)
     parts = (
-        data_sets.split(whole, seed=seed, fraction=fraction, valid_fraction=valid_fraction)
+        data.split(whole, seed=seed, fraction=fraction, valid_fraction=valid_fraction)
         if valid_fraction
-        else data_sets.whole(whole, seed=seed, fraction=fraction)
+        else data.whole(whole, seed=seed, fraction=fraction)
     )
     with reading(console) as tell:
         parts, statistics = read(parts, placement, tell)
     image = whole.train.image.shape[1:]
-    named(SPACES, genotype.space, "space")
-    size = build(genotype.space, recipe, channels, depth)
-    space = network_space(size.name)(size.channels, size.depth, whole.classes, image=image)
+    named(names.SPACES, genotype.space, "space")
+    size = names.build(genotype.space, recipe, channels, depth)
+    space = names.network_space(size.name)(size.channels, size.depth, whole.classes, image=image)
     if plan.auxiliary and space.auxiliary is None:
         raise ValueError(
             f"the recipe {recipe} weighs a second head, and networks of {genotype.space} have none: "
@@ -175,6 +176,8 @@ def evaluate(
 
 def _shown(asked: cli_resume.Asked, plan: Recipe, sized: dict[str, Any]) -> str:
     """All settings of a retraining in full."""
+    from jaxnas.settings import of_recipe
+
     lengths = {} if asked.options["smoke"] else {"epochs": plan.epochs, "batch": plan.batch}
     settings = {name: number.value for name, number in of_recipe(plan).items()}
     source = f"the recipe {asked.options['recipe']}"
@@ -190,6 +193,14 @@ def export(
     ] = False,
 ) -> None:
     """Write a trained network as files that run without jaxnas: arrays, StableHLO, what its input and output are."""
+    import numpy as np
+
+    from jaxnas import augmentation, folder
+    from jaxnas.evaluation import export as exporting
+    from jaxnas.evaluation import flax_module
+    from jaxnas.retraining import WEIGHTS
+    from jaxnas.spaces.network import network
+
     config, result = _finished(run)
     genotype, space = _rebuilt(config)
     net, image = network(genotype, space), config["network"]["image"]
@@ -231,8 +242,11 @@ def _finished(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return result["config"], result
 
 
-def _rebuilt(config: dict[str, Any]) -> tuple[Genotype, Space]:
+def _rebuilt(config: dict[str, Any]) -> "tuple[Genotype, Space]":
     """What a retraining's record says that was trained."""
+    from jaxnas.names import network_space
+    from jaxnas.spaces.genotype import from_json
+
     genotype, size = from_json(json.dumps(config["genotype"])), config["network"]
     space = network_space(size["name"])(size["channels"], size["depth"], size["classes"], image=tuple(size["image"]))
     return genotype, space

@@ -1,15 +1,13 @@
 """What helps at the command line: examples, exit codes, and names that the shell completes.
 
-Where in the river: the outermost shore, under `cli`. Knows names; runs nothing.
+Where in the river: the outermost shore, under `cli`. Knows names as text; runs nothing, and loads neither JAX
+nor numpy: a person waits for it.
 """
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rich.markup import escape
-
-from jaxnas.catalogue import KINDS, datasets
-from jaxnas.names import DEVICES, LAYOUTS, PRECISIONS, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
+from jaxnas.choices import DEVICES, KINDS, LAYOUTS, PRECISIONS, PUBLISHED, RECIPES, SPACES, STOPS, STRATEGIES, TABULAR
 
 EXAMPLES: dict[str, tuple[str, ...]] = {  # command -> lines that work as they stand, with the reader's own folders
     "search": (
@@ -72,7 +70,7 @@ EXIT_CODES = {
 
 def epilog(command: str) -> str:
     """The examples of a command, as its help shows them."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(escape(line) for line in EXAMPLES[command])])
+    return "\n\n".join(["[bold]Examples[/bold]", *(line.replace("[", r"\[") for line in EXAMPLES[command])])
 
 
 def exits() -> str:
@@ -87,8 +85,11 @@ def completing(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 def a_dataset(incomplete: str) -> list[str]:
     """Completes digits, a set that lies ready where TFDS keeps its own, or the path of an .npz file."""
-    names = [one["name"] for one in datasets() if one["name"].startswith(incomplete)]
-    return names + [path for path in _paths(incomplete) if path.endswith(("/", ".npz"))]
+    from jaxnas.datasets.prepared import prepared_sets  # and numpy
+
+    names = ["digits", *(one["name"] for one in prepared_sets())]
+    paths = [path for path in _paths(incomplete) if path.endswith(("/", ".npz"))]
+    return [name for name in names if name.startswith(incomplete)] + paths
 
 
 def a_genotype(incomplete: str) -> list[str]:

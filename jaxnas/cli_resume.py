@@ -13,7 +13,6 @@ import typer
 
 from jaxnas import cli_settings
 from jaxnas.cli_settings import CHANGES
-from jaxnas.folder import ASKED
 
 SAME = {"alpha_rate": "alpha.rate"}  # options that are settings, too: what is given nearer is meant
 PATHS = ("data_dir",)  # options that are paths; kept as absolute ones
@@ -79,6 +78,8 @@ def record(options: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       options: of `asked`.
     """
+    from jaxnas.folder import ASKED
+
     plain = lambda value: str(value.absolute()) if isinstance(value, Path) else value
     return {ASKED: {name: plain(value) for name, value in options.items()}}
 
@@ -90,6 +91,8 @@ def _was_typed(context: typer.Context, name: str) -> bool:
 
 def _kept(out: Path) -> dict[str, Any]:
     """What the folder's record says; nothing where it is damaged or older, which is told elsewhere."""
+    from jaxnas.folder import ASKED
+
     try:
         found = json.loads((out / "config.json").read_text(encoding="utf-8")).get(ASKED, {})
     except (OSError, ValueError, AttributeError, RecursionError):

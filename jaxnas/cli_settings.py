@@ -13,8 +13,6 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
-from jaxnas.folder import ASKED
-
 CHANGES = "changes"  # the option --set as functions call it; in files it is the table [set]
 SET = "Another number of the strategy: weights.rate=0.05. Give it again for more; --show lists all."
 SET_RECIPE = "Another number of the recipe: momentum=0.8. Give it again for more; --show lists all."
@@ -145,6 +143,8 @@ def _value(text: str) -> Any:
 
 def _loaded(path: Path) -> dict[str, Any]:
     """The table of a file; of a run's record what it was asked for."""
+    from jaxnas.folder import ASKED
+
     text = _text(path)
     if text.lstrip().startswith("{"):
         try:

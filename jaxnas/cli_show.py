@@ -6,29 +6,30 @@ Where in the river: the outermost shore, beside `cli`. Names become values in `n
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
 import typer
 from rich.console import Console
 
-from jaxnas import catalogue, drawing, folder, reports, table, terminal
+from jaxnas import terminal
+from jaxnas.choices import KINDS, SPACES
 from jaxnas.cli_help import a_genotype, a_kind, a_space
-from jaxnas.evaluation.cost import Cost, genotype_cost, supernet_cost, total
-from jaxnas.names import SPACES
 from jaxnas.options import given_or, refuse
-from jaxnas.planning import genotype_of, named
-from jaxnas.record import environment
-from jaxnas.spaces.genotype import Genotype
-from jaxnas.spaces.space import Space
 from jaxnas.terminal import say
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxnas.evaluation.cost import Cost
+    from jaxnas.spaces.genotype import Genotype
+    from jaxnas.spaces.space import Space
 
 WHAT = "A run's folder, a genotype file, its text, or the name of a published one such as DARTS_V2."
 SPACE = f"What may be built: {', '.join(SPACES)}."
 DEPTH = "Cells (darts, s1 to s4) or cells for each width (other spaces); p-darts goes on to 2.2 and 3.4 times."
 JSON = "Print one JSON object, and nothing else, on stdout."
 RESULT = "Print result.json and the folder as one JSON object on stdout at the end; progress goes to stderr."
-_KIND = f"One of {', '.join(catalogue.KINDS)}; all unless given."
+_KIND = f"One of {', '.join(KINDS)}; all unless given."
 
 
 def draw(
@@ -36,9 +37,11 @@ def draw(
     out: Annotated[Path, typer.Option(help="Picture to write, .png or .svg.")] = Path("cells.png"),
 ) -> None:
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
+    from jaxnas import drawing, folder, planning
+
     with folder.explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        genotype = genotype_of(what)
+        genotype = planning.genotype_of(what)
         drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
     say(Console(), "drawn in ", (str(out), "bold"))
 
@@ -59,9 +62,13 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help=JSON)] = False,
 ) -> None:
     """Devices and versions; parameters and multiply-adds of a space's supernet, or of a genotype's network."""
+    from jaxnas import names, planning
+    from jaxnas.evaluation.cost import genotype_cost, supernet_cost, total
+    from jaxnas.record import environment
+
     refuse(channels=channels, depth=depth, classes=classes, side=side)
-    genotype = None if what is None else genotype_of(what)
-    chosen = named(SPACES, genotype.space if genotype else space, "space")
+    genotype = None if what is None else planning.genotype_of(what)
+    chosen = planning.named(names.SPACES, genotype.space if genotype else space, "space")
     width, layers = (16, chosen.searched) if genotype is None else chosen.official
     make = chosen.make if genotype is None else chosen.network
     width, layers = given_or(channels, width), given_or(depth, layers)
@@ -86,8 +93,10 @@ def list_names(
     as_json: Annotated[bool, typer.Option("--json", help=JSON)] = False,
 ) -> None:
     """What there is to choose from: strategies, spaces, data sets, published genotypes, recipes."""
+    from jaxnas import catalogue, planning
+
     kinds = [kind] if kind else list(catalogue.KINDS)
-    found = {one: named(catalogue.KINDS, one, "list")(data_dir) for one in kinds}
+    found = {one: planning.named(catalogue.KINDS, one, "list")(data_dir) for one in kinds}
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -103,6 +112,8 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Page to write; report.html in the folder unless given.")] = None,
 ) -> None:
     """Write a run as one HTML page that needs nothing else: cells, alpha over time, curves, settings, environment."""
+    from jaxnas import folder, reports
+
     with folder.explained((out or run).parent):
         found = reports.leave(run, _searched(run), out)
     say(Console(), "written: ", (str(found), "bold"))
@@ -112,6 +123,8 @@ def methods(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a document, with sources and deviations.")] = False,
 ) -> None:
     """The table of methods: what fills each slot."""
+    from jaxnas import table
+
     if markdown:
         typer.echo(table.markdown(), nl=False)
         return
@@ -126,8 +139,10 @@ def tell_result(out: Path) -> None:
     typer.echo(json.dumps({"folder": str(out), **result}, indent=2))
 
 
-def device(devices: Sequence[jax.Device] = ()) -> str:
+def device(devices: "Sequence[jax.Device]" = ()) -> str:
     """Devices in words; those that there are unless given."""
+    import jax
+
     devices = devices or jax.devices()
     return f"{len(devices)} x {devices[0].device_kind}" if len(devices) > 1 else devices[0].device_kind
 
@@ -136,13 +151,18 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _plain(title: str, space: Space, costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _plain(title: str, space: "Space", costs: "Mapping[str, Cost]") -> dict[str, Any]:
+    from jaxnas.evaluation.cost import total
+    from jaxnas.record import environment
+
     sizes = {"name": space.name, "layers": len(space.skeleton), "edges": len(space.edges), "ops": list(space.op_names)}
     parts = {name: cost._asdict() for name, cost in costs.items()}
     return {"what": title, "space": sizes, "parts": parts, "all": total(costs)._asdict(), **environment()}
 
 
-def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, Cost]) -> None:
+def _show_cost(console: Console, title: str, space: "Space", costs: "Mapping[str, Cost]") -> None:
+    from jaxnas.evaluation.cost import total
+
     found = {**costs, "all": total(costs)}
     cells = ((name, f"{cost.parameters:,}", f"{cost.multiply_adds:,}") for name, cost in found.items())
     heads = ("part", "parameters", "multiply-adds")
@@ -150,14 +170,18 @@ def _show_cost(console: Console, title: str, space: Space, costs: Mapping[str, C
     terminal.show(console, terminal.table(heads, cells, title=title, ruled=[len(costs) - 1]))
 
 
-def _searched(run: Path) -> Space | None:
+def _searched(run: Path) -> "Space | None":
     """The space of a run, where it is one that we know; its size does not matter."""
+    from jaxnas import folder, names
+
     path = run / "genotype.json"
-    chosen = SPACES.get(folder.read_genotype(str(run)).space) if path.exists() else None
+    chosen = names.SPACES.get(folder.read_genotype(str(run)).space) if path.exists() else None
     return chosen.make(chosen.official[0], chosen.searched, 10) if chosen else None
 
 
-def _inputs(genotype: Genotype) -> int | None:
+def _inputs(genotype: "Genotype") -> int | None:
     """States that a cell starts from, where the space is one that we know."""
-    chosen = SPACES.get(genotype.space)
+    from jaxnas import names
+
+    chosen = names.SPACES.get(genotype.space)
     return chosen.make(chosen.official[0], chosen.searched, 10).inputs if chosen else None

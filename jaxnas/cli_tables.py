@@ -6,25 +6,23 @@ Where in the river: the outermost shore, beside `cli`. Names become values in `n
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
-import numpy as np
 import typer
 from rich.console import Console
 
-from jaxnas import drawing, folder, terminal
+from jaxnas import terminal
+from jaxnas.choices import TABULAR
 from jaxnas.cli_help import a_genotype, a_tabular_method
-from jaxnas.drawing_tables import draw_over_time
-from jaxnas.evaluation import benchmark
-from jaxnas.evaluation.benchmark import Entry, Table
-from jaxnas.evaluation.tabular import Budget, History, Landscape, landscape, over_time, search
-from jaxnas.names import TABULAR
 from jaxnas.options import given_or, refuse
-from jaxnas.planning import genotype_of, named
-from jaxnas.record import environment
-from jaxnas.spaces.genotype import Genotype, to_json, to_nas_bench_201
 from jaxnas.terminal import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxnas.evaluation.benchmark import Entry, Table
+    from jaxnas.evaluation.tabular import History, Landscape
+    from jaxnas.spaces.genotype import Genotype
 
 _WHAT = "A run's folder, a genotype file, its text, or its number in the table."
 _TABLE = "The .npz file with the table; docs/nas_bench_201.md says how to make one."
@@ -41,6 +39,11 @@ def lookup(
     out: Annotated[Path | None, typer.Option(help="Folder for result.json; a new one.")] = None,
 ) -> None:
     """Look up what a genotype of NAS-Bench-201 is worth: accuracies, ranks, seconds, size."""
+    from jaxnas import folder
+    from jaxnas.evaluation import benchmark
+    from jaxnas.planning import genotype_of
+    from jaxnas.spaces.genotype import to_json
+
     refuse(label=label, dataset=dataset)
     found = benchmark.read(table)
     genotype = found.genotype(_row(found, what)) if what.strip().isdecimal() else genotype_of(what)
@@ -73,11 +76,18 @@ def tabular(
     out: Annotated[Path | None, typer.Option(help="Folder for tabular.json and tabular.png; a new one.")] = None,
 ) -> None:
     """Search a table by random search, aging evolution, local search and REINFORCE: mean and s.d. over many runs."""
+    import jax
+
+    from jaxnas import drawing, folder, names, planning
+    from jaxnas.evaluation import benchmark
+    from jaxnas.evaluation.tabular import Budget, landscape, search
+    from jaxnas.record import environment
+
     refuse(runs=runs, epochs=epochs, seconds=seconds, evaluations=evaluations, seed=seed, dataset=dataset)
     found, budget = benchmark.read(table), Budget(seconds, evaluations)
-    scene, names = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
-    chosen = {name: named(TABULAR, name, "method") for name in names}
-    config = {"table": found.name, "method": names, "runs": runs, "dataset": dataset, "epochs": epochs}
+    scene, methods = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
+    chosen = {name: planning.named(names.TABULAR, name, "method") for name in methods}
+    config = {"table": found.name, "method": methods, "runs": runs, "dataset": dataset, "epochs": epochs}
     config |= {"seconds": seconds, "evaluations": evaluations, "seed": seed}
     if out:
         with folder.explained(out):
@@ -99,14 +109,17 @@ def tabular(
         say(console, f"written: {out}: tabular.json, tabular.png")
 
 
-def _row(table: Table, index: str) -> int:
+def _row(table: "Table", index: str) -> int:
     if not int(index) < len(table):
         raise ValueError(f"{index} is no cell of {table.name}: it has 0 to {len(table) - 1}.")
     return int(index)
 
 
-def _result(table: Table, entry: Entry, genotype: Genotype, source: str, label: str | None) -> dict[str, Any]:
+def _result(table: "Table", entry: "Entry", genotype: "Genotype", source: str, label: str | None) -> dict[str, Any]:
     """The record of a look-up, as `jaxnas compare` reads it."""
+    from jaxnas.record import environment
+    from jaxnas.spaces.genotype import to_json
+
     run = searched(Path(source))
     config = {
         "genotype": json.loads(to_json(genotype)),
@@ -143,14 +156,18 @@ def searched(path: Path) -> dict[str, Any]:
     return told | {"seconds": run.get("seconds", {}).get("total"), "devices": run.get("devices")}
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
+def _plain(entry: "Entry") -> dict[str, Any]:
     """An entry whose keys are text: `test_200`."""
+    from jaxnas.spaces.genotype import to_nas_bench_201
+
     spelt = lambda found: {"_".join(map(str, key)): value for key, value in found.items()}
     one = entry._asdict() | {name: spelt(getattr(entry, name)) for name in ("accuracy", "rank", "seeds")}
     return one | {"genotype": to_nas_bench_201(entry.genotype)}
 
 
-def _show_entries(console: Console, table: Table, genotype: Genotype, entries: dict[str, Entry]) -> None:
+def _show_entries(console: Console, table: "Table", genotype: "Genotype", entries: "dict[str, Entry]") -> None:
+    from jaxnas.spaces.genotype import to_nas_bench_201
+
     one = next(iter(entries.values()))
     say(console, f"row {one.row} of {len(table):,} in {table.name}: {to_nas_bench_201(one.genotype)}")
     heads = ("data set", "part", "epochs", "correct %", "single seeds", "rank", "train s")
@@ -162,7 +179,7 @@ def _show_entries(console: Console, table: Table, genotype: Genotype, entries: d
     say(console, ", ".join(size))
 
 
-def _entry_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
+def _entry_cells(entry: "Entry") -> Iterator[tuple[str, ...]]:
     """Behind the data set's name: a row for each part and number of epochs."""
     for part, epochs in sorted(entry.accuracy, key=lambda key: (key[1], key[0])):
         seeds = " ".join(f"{100 * value:.2f}" for value in entry.seeds.get((part, epochs), []))
@@ -171,8 +188,10 @@ def _entry_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
         yield part, str(epochs), accuracy, seeds, rank, spent
 
 
-def _summary(table: Table, history: History | np.ndarray) -> dict[str, Any]:
+def _summary(table: "Table", history: "History | np.ndarray") -> dict[str, Any]:
     """Mean and sample s.d. over runs, in percent, of the answers on every data set after the longest training."""
+    from jaxnas.evaluation.tabular import History
+
     answers = history.answers if isinstance(history, History) else history
     told: dict[str, Any] = {"runs": len(answers)}
     if isinstance(history, History):
@@ -186,7 +205,9 @@ def _summary(table: Table, history: History | np.ndarray) -> dict[str, Any]:
     return told
 
 
-def _best(table: Table, dataset: str) -> np.ndarray:
+def _best(table: "Table", dataset: str) -> "np.ndarray":
+    import numpy as np
+
     longest = max(m.epochs for m in table.accuracy if (m.dataset, m.part) == (dataset, "valid"))
     return np.array([table.best(dataset, "valid", longest)])
 
@@ -203,7 +224,12 @@ def _pair(value: dict[str, float | None]) -> str:
     return f"{value['mean']:.2f}" + (f"±{value['sd']:.2f}" if value["sd"] is not None else "")
 
 
-def _picture(table: Table, scene: Landscape, dataset: str, histories: dict[str, History]):
+def _picture(table: "Table", scene: "Landscape", dataset: str, histories: "dict[str, History]"):
+    import numpy as np
+
+    from jaxnas.drawing_tables import draw_over_time
+    from jaxnas.evaluation.tabular import over_time
+
     part = "test" if any((m.dataset, m.part) == (dataset, "test") for m in table.accuracy) else "valid"
     longest = max(m.epochs for m in table.accuracy if (m.dataset, m.part) == (dataset, part))
     values = 100 * table.values(dataset, part, longest)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnas import archive, continuing, drawing, fingerprint
+from jaxnas import archive, continuing, fingerprint
 from jaxnas.precision import UNSAID
 from jaxnas.spaces.genotype import Genotype, read
 from jaxnas.spaces.space import CellGates, Space
@@ -66,10 +66,8 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         what = "a link to nothing" if folder.is_symlink() else "a file"
         raise FileExistsError(errno.EEXIST, f"{folder} is {what}: name a folder with --out.") from None
     if any(folder.iterdir()):
-        raise FileExistsError(
-            errno.EEXIST,
-            f"{folder} is in use: choose another folder with --out, or continue the run in it with --resume.",
-        )
+        told = f"{folder} is in use: choose another folder with --out, or continue the run in it with --resume."
+        raise FileExistsError(errno.EEXIST, told)
     try:
         with open(folder / "config.json", "x", encoding="utf-8") as file:
             file.write(json.dumps(config, indent=2) + "\n")
@@ -164,10 +162,7 @@ def write(path: Path, text: str) -> None:
 def append(folder: Path, record: Record, scores: CellGates) -> None:
     """Adds a finished epoch: its line, its scores and its genotype."""
     history = read_scores(folder)
-    grown = {
-        cell: np.concatenate([history[cell], np.asarray(gates.ops)[None]]) if cell in history else gates.ops[None]
-        for cell, gates in scores.items()
-    }
+    grown = {cell: np.stack([*history.get(cell, ()), np.asarray(gates.ops)]) for cell, gates in scores.items()}
     _write_scores(folder, grown)
     log(folder, record)
     write(folder / "genotype.json", json.dumps(record["genotype"]) + "\n")
@@ -251,9 +246,8 @@ def branch(source: Path, target: Path, epochs: int, changes: Mapping[str, Any]) 
     """
     state = source / "checkpoints" / str(epochs)
     if not state.exists():
-        raise FileNotFoundError(
-            errno.ENOENT, f"{source} holds no state of epoch {epochs} to go back to: keep more states (kept=...)."
-        )
+        told = f"{source} holds no state of epoch {epochs} to go back to: keep more states (kept=...)."
+        raise FileNotFoundError(errno.ENOENT, told)
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(state, part / "checkpoints" / str(epochs))
@@ -271,6 +265,8 @@ def draw(
     folder: Path, space: Space, records: Sequence[Record], genotype: Genotype, undecided: float | None = None
 ) -> list[Path]:
     """Pictures of the answer's cells, of alpha over time and of the curves, with the entropy that is `undecided`."""
+    from jaxnas import drawing  # and matplotlib
+
     figures = {
         "cells.png": drawing.draw_cells(genotype, space.inputs),
         "alpha.png": drawing.draw_alpha(read_scores(folder), space.op_names, space.edges, space.cells),
@@ -287,6 +283,8 @@ def draw_agreement(runs: Sequence[Path], out: Path) -> None:
     Raises:
       FileNotFoundError: for a folder without a finished epoch.
     """
+    from jaxnas import drawing  # and matplotlib
+
     drawing.save(drawing.draw_agreement({run.name: _answered(run) for run in runs}), out)
 
 

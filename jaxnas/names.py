@@ -138,9 +138,7 @@ HALVES = {
     **{name: ("move the weights and alpha", "do nothing (SNAS has one loss)") for name in STRATEGIES if "snas" in name},
     "random-sharing": ("move the weights", "score genotypes"),
 }
-SAMPLES = (50, 1000, 20)  # genotypes to score: least, most (official), steps of the search for each (official: 19,550)
 PUBLISHED = {name: found for name, found in vars(published).items() if isinstance(found, Genotype)}
-SHORT = 5000  # steps below which the official rate of alpha, made for 20,000 steps, would leave it where it is
 TABULAR: dict[str, Callable[..., Method]] = {  # searches on a table
     "random": random_search,
     "evolution": evolution,

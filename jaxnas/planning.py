@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jaxnas import augmentation, parallel
 from jaxnas import data as data_sets
+from jaxnas.choices import SAMPLES, SHORT
 from jaxnas.data import Split
 from jaxnas.datasets.pictures import Tell, silent
 from jaxnas.epoch import steps_per_epoch
@@ -30,8 +31,6 @@ from jaxnas.names import (
     LAYOUTS,
     PRECISIONS,
     PUBLISHED,
-    SAMPLES,
-    SHORT,
     SPACES,
     STAGES,
     STOPPED,

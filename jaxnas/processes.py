@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import jax
-import orbax.checkpoint as ocp
 
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
 LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
@@ -56,6 +55,8 @@ def wait(where: str) -> None:
       where: name of the place; the same in all processes.
     """
     if jax.process_count() > 1:
+        import orbax.checkpoint as ocp
+
         everyone = set(range(jax.process_count()))
         ocp.multihost.sync_global_processes(where, timeout=PATIENCE, processes=everyone)
 

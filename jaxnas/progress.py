@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID
 from rich.text import Text
 
 from jaxnas.cache import noticed
 from jaxnas.evaluation.decision import Decision, doubt, told
 from jaxnas.spaces.genotype import Genotype
-from jaxnas.terminal import field, moves, moving, say, warn
+from jaxnas.terminal import field, moves, moving, say, waiting, warn
 
 MANY = 5000  # images; fewer are read in seconds
 _COLUMNS = "epoch train loss    acc  valid loss    acc  entropy  skips  images/s   time left"
@@ -40,17 +40,6 @@ class _Left(ProgressColumn):
     def render(self, task) -> Text:
         seconds = task.time_remaining
         return Text("" if seconds is None else f"{duration(seconds)} left")
-
-
-@contextlib.contextmanager
-def waiting(console: Console, what: str) -> Iterator[None]:
-    """What is waited for and a clock (a line of text where nothing can move)."""
-    if not moves(console):
-        say(console, what)
-    bar = _bar(console, field("{task.description}", "bold"), TimeElapsedColumn())
-    bar.add_task(what, total=None)
-    with moving(console, bar.get_renderable):
-        yield
 
 
 @contextlib.contextmanager

@@ -6,12 +6,14 @@ Where in the river: below it, beside `folder`. Reads what the folder holds; `run
 import errno
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxnas import folder
-from jaxnas.evaluation.run_page import Run, page
 from jaxnas.spaces.genotype import read
 from jaxnas.spaces.space import Space
+
+if TYPE_CHECKING:
+    from jaxnas.evaluation.run_page import Run
 
 NAME = "report.html"
 
@@ -27,6 +29,8 @@ def leave(run: Path, space: Space | None, out: Path | None = None) -> Path:
     Raises:
       FileNotFoundError: where no run was started.
     """
+    from jaxnas.evaluation.run_page import page  # and matplotlib
+
     if not (run / "config.json").exists():
         raise FileNotFoundError(errno.ENOENT, f"no config.json in {run}: is it the folder of a run?")
     out = out or run / NAME
@@ -34,13 +38,15 @@ def leave(run: Path, space: Space | None, out: Path | None = None) -> Path:
     return out
 
 
-def told(run: Path, space: Space | None) -> Run:
+def told(run: Path, space: Space | None) -> "Run":
     """What the folder of a run says.
 
     Args:
       run: the folder.
       space: what it searches, where that is known.
     """
+    from jaxnas.evaluation.run_page import Run
+
     path = run / "genotype.json"
     genotype = read(path.read_text(encoding="utf-8")) if path.exists() else None
     config, result = _json(run / "config.json"), _json(run / "result.json")

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from jaxnas import augmentation, checkpoint, drawing, folder, progress, reports, terminal
+from jaxnas import augmentation, checkpoint, folder, progress, reports, terminal
 from jaxnas.cache import keep_programs
 from jaxnas.data import Batch, Dataset, Split, whole
 from jaxnas.epoch import Diverged, Program, compile_init, run_epoch
@@ -165,8 +165,7 @@ def fit(
         with folder.explained(out):
             np.savez(out / "weights.part.npz", allow_pickle=False, **flatten(state.variables))
             os.replace(out / "weights.part.npz", out / WEIGHTS)
-            drawing.save(drawing.draw_cells(genotype), out / "cells.png")
-            drawing.save(drawing.draw_curves(records), out / "curves.png")
+            _draw(out, genotype, records)
             if not (out / "result.json").exists():  # a run that was over keeps its own
                 folder.write(out / "result.json", json.dumps(result, indent=2) + "\n")
             reports.leave(out, space)
@@ -224,6 +223,13 @@ def _train(job: _Job, state: TrainState, records: list[Record], seconds: dict[st
             if job.observe:
                 job.observe(record, {})
     return job.placement.single(state)
+
+
+def _draw(out: Path, genotype: Genotype, records: list[Record]) -> None:
+    from jaxnas import drawing  # and matplotlib
+
+    drawing.save(drawing.draw_cells(genotype), out / "cells.png")
+    drawing.save(drawing.draw_curves(records), out / "curves.png")
 
 
 def _valid(record: Record) -> dict[str, float] | None:

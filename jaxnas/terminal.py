@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
-from rich.progress import TextColumn
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -222,3 +222,19 @@ def _breaks(line: str, width: int) -> list[int]:
         if cell_len(line[start : word.end()]) > width and line[start : word.start()].strip():
             breaks.append(start := word.start())
     return breaks
+
+
+@contextlib.contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """What is waited for and a clock (a line of text where nothing can move).
+
+    Args:
+      console: where.
+      what: is waited for.
+    """
+    if not moves(console):
+        say(console, what)
+    bar = Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, disable=True)
+    bar.add_task(what, total=None)
+    with moving(console, bar.get_renderable):
+        yield

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jaxnas import cli_compare, names
+from jaxnas import cli_compare, names, runner
 from jaxnas.ablation import PLAIN, ablations, staged, told
 from jaxnas.bilevel import alternating, every
 from jaxnas.cli import app
@@ -98,7 +98,7 @@ def instant(monkeypatch):
         (out / "config.json").write_text(json.dumps(config))
         (out / "result.json").write_text(json.dumps(record))
 
-    monkeypatch.setattr(cli_compare, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return seen
 
 

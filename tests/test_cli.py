@@ -11,7 +11,7 @@ from conftest import python
 from published import DARTS_V2
 from typer.testing import CliRunner
 
-from jaxnas import cli, cli_evaluate
+from jaxnas import cli, planning, retraining, runner
 from jaxnas.catalogue import KINDS
 from jaxnas.cli import app
 from jaxnas.cli_help import EXAMPLES, EXIT_CODES
@@ -115,7 +115,7 @@ def left_by(planned, run, *, out, console, **options):
 
 
 def test_json_is_one_object_on_stdout_and_quiet_is_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "carry_out", left_by)
+    monkeypatch.setattr(planning, "carry_out", left_by)
     done = invoke("search", "--json", "--out", tmp_path / "a")
     assert json.loads(done.stdout) == {"folder": str(tmp_path / "a"), "genotype": {"space": "darts"}}
     assert "an epoch" in done.stderr and "719 images" in done.stderr
@@ -127,7 +127,7 @@ def test_json_is_one_object_on_stdout_and_quiet_is_nothing(tmp_path, monkeypatch
 
 
 def test_evaluate_speaks_json_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: left_by(*args[:2], **options))
+    monkeypatch.setattr(retraining, "fit", lambda *args, **options: left_by(*args[:2], **options))
     done = invoke("evaluate", "DARTS_V2", "--smoke", "--json", "--out", tmp_path / "a")
     assert json.loads(done.stdout)["folder"] == str(tmp_path / "a") and "an epoch" in done.stderr
     assert not invoke("evaluate", "DARTS_V2", "--smoke", "--quiet", "--out", tmp_path / "b").output
@@ -163,7 +163,7 @@ def test_no_colours_where_they_are_not_wanted(tmp_path):
     ],
 )
 def test_what_the_halves_do_is_told(strategy, told, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "run", lambda *args, **options: None)
+    monkeypatch.setattr(runner, "run", lambda *args, **options: None)
     done = CliRunner().invoke(app, ["search", "--strategy", strategy, "--out", str(tmp_path)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and told in done.output
 
@@ -244,7 +244,7 @@ def test_a_signal_is_the_exit_status_and_how_to_go_on_is_told(number, status, mo
     def run(*args, **options):
         raise Interrupted(number, "stopped in epoch 3, after 2 of 9 steps")
 
-    monkeypatch.setattr(cli, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     done = CliRunner().invoke(app, ["search", "--smoke", "--out", str(tmp_path / "[b]")], env={"COLUMNS": "300"})
     assert done.exit_code == status
     assert "stopped in epoch 3, after 2 of 9 steps; nothing is lost" in done.output

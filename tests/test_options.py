@@ -9,7 +9,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from jaxnas import cli, cli_evaluate, continuing, folder, parallel, places, planning
+from jaxnas import cli, continuing, folder, parallel, places, planning, retraining
 from jaxnas.names import RECIPES
 from jaxnas.options import BOUNDS, refuse
 from jaxnas.settings import in_full, with_recipe
@@ -21,9 +21,8 @@ SMALL = ("search", "--space", "nas_bench_201", "--depth", "1", "--strategy", "da
 def told(monkeypatch, capsys, tmp_path):
     """The plan of a command, what it prints, or why it was refused, before anything is made."""
     monkeypatch.chdir(tmp_path)
-    for module in (cli, planning):
-        monkeypatch.setattr(module, "carry_out", lambda planned, *rest, **options: seen.append(planned))
-    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: seen.append((args, options)))
+    monkeypatch.setattr(planning, "carry_out", lambda planned, *rest, **options: seen.append(planned))
+    monkeypatch.setattr(retraining, "fit", lambda *args, **options: seen.append((args, options)))
     monkeypatch.setattr(parallel, "leave", sys.exit)
     seen: list = []
 

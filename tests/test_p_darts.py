@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jaxnas import cli, folder
+from jaxnas import cli, folder, runner
 from jaxnas.data import Batch, Split
 from jaxnas.hypergradient import Batches, two_losses
 from jaxnas.interop import from_torch, living_ops, to_torch
@@ -318,7 +318,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(stages, tex
 
 def test_the_command_line_makes_the_stages(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(cli, "run", lambda stages, space, *args, **options: seen.append((stages, space)))
+    monkeypatch.setattr(runner, "run", lambda stages, space, *args, **options: seen.append((stages, space)))
     for strategy, space in (
         ("p-darts", "darts"),
         ("p-darts", "nas_bench_201"),

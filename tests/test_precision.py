@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jaxnas import cli, cli_evaluate, parallel, precision
+from jaxnas import parallel, precision, retraining, runner
 from jaxnas.cli import app
 from jaxnas.data import Batch, Split
 from jaxnas.evaluation import outcomes, recipes
@@ -307,8 +307,8 @@ def test_no_warning_in_float32(tmp_path):
 
 def test_the_command_line_tells_and_hands_on(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(cli, "run", lambda *args, **options: given.append(options["precision"]))
-    monkeypatch.setattr(cli_evaluate, "fit", lambda *args, **options: given.append(options["precision"]))
+    monkeypatch.setattr(runner, "run", lambda *args, **options: given.append(options["precision"]))
+    monkeypatch.setattr(retraining, "fit", lambda *args, **options: given.append(options["precision"]))
     call = lambda *args: CliRunner().invoke(app, [*args, "--smoke", "--out", str(tmp_path)], env={"COLUMNS": "300"})
     done = call("search", "--strategy", "darts-official", "--precision", "bfloat16")
     assert "activations in bfloat16" in done.output and "warning: the finite difference" in done.output, done.output

@@ -18,8 +18,10 @@ LIST = Path(__file__).parent / "fixtures" / "public_names.txt"
 
 
 def handed_on(path: Path) -> list[str]:
-    """Names that a module imports for others: `from a import b as b`."""
-    nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+    """Names that a module imports for others, for type checkers where it finds them later: `from a import b as b`."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body += [inner for node in body if isinstance(node, ast.If) for inner in node.body]
+    nodes = [node for node in body if isinstance(node, ast.ImportFrom)]
     return [alias.name for node in nodes for alias in node.names if alias.asname == alias.name]
 
 

@@ -9,7 +9,7 @@ import pytest
 from draws import random_batches, random_state
 from typer.testing import CliRunner
 
-from jaxnas import cli
+from jaxnas import cli, runner
 from jaxnas.data import Batch
 from jaxnas.evaluation.random_search import pick_shared, random_genotype, random_search
 from jaxnas.evaluation.shared_weights import one_hot_gates, scorer
@@ -136,7 +136,7 @@ def test_scores_are_those_of_the_supernet():
 def test_the_command_line_scores_what_suits_the_search(monkeypatch, tmp_path):
     """One genotype for each 20 steps: 1,797 digits make 12 steps an epoch; never fewer than 50, nor over 1,000."""
     seen = []
-    monkeypatch.setattr(cli, "run", lambda *args, **options: seen.append((options["finish"], options["settings"])))
+    monkeypatch.setattr(runner, "run", lambda *args, **options: seen.append((options["finish"], options["settings"])))
     start = ("search", "--strategy", "random-sharing", "--space", "nas_bench_201", "--out", str(tmp_path))
     for options in ((), ("--epochs", "500"), ("--epochs", "9999"), ("--samples", "7"), ("--smoke",)):
         done = CliRunner().invoke(cli.app, [*start, *options])
