@@ -4,6 +4,8 @@ Where in the river: the outermost shore. Names become values in `names.py`. Help
 commands only; so what a command does is imported when it is called, here and in the other files of the command line.
 """
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -18,7 +20,7 @@ from rich.console import Console
 
 from jaxnas import cli_compare, cli_evaluate, cli_help, cli_resume, cli_settings, cli_show, cli_tables
 from jaxnas.choices import DEVICES, SAMPLES, SHORT, STOPS, STRATEGIES
-from jaxnas.terminal import say, waiting, warn
+from jaxnas.terminal import clock, say, warn
 
 if TYPE_CHECKING:
     from jaxnas.planning import Plan
@@ -84,9 +86,7 @@ def loaded(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def called(**options) -> None:
-        console = Console(stderr=True)
-        console.quiet = options.get("quiet", False) or not console.is_terminal
-        with waiting(console, "loading JAX"):
+        with clock(Console(stderr=True, quiet=options.get("quiet", False)), "loading JAX"):
             import jaxnas.planning  # noqa: F401  which imports what commands have in common
             from jaxnas.cache import keep_programs
         keep_programs()
@@ -214,6 +214,7 @@ for name, command in COMMANDS.items():
 
 def main() -> None:
     """Runs a command; what the user can mend is told in one sentence, without a traceback."""
+    atexit.register(gc.freeze)  # else Python ends with a look at all the small objects that tracing has made: a second
     try:
         app()
     except Exception as error:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jaxnas import cli_help, terminal
 from jaxnas.options import refuse
-from jaxnas.terminal import say, waiting
+from jaxnas.terminal import say
 
 if TYPE_CHECKING:
     from jaxnas.evaluation.comparison import Comparison
@@ -119,7 +119,7 @@ def ablate(
         )
 
     console = Console()
-    with waiting(console, f"reading {dataset}"):
+    with cli_help.reading(console, dataset, data_dir):
         plans = [planned(one) for one in range(seed, seed + seeds)]
     try:
         folders = run_ablation(plans, out, resume=resume, console=console)

@@ -32,7 +32,7 @@ from jaxnas.cli_settings import CHANGES, CONFIG, SET_RECIPE, SHOW, toml
 from jaxnas.cli_show import RESULT, tell_result
 from jaxnas.cli_tables import searched
 from jaxnas.options import given_or, refuse
-from jaxnas.terminal import say
+from jaxnas.terminal import clock, say
 
 if TYPE_CHECKING:
     from jaxnas.evaluation.recipes import Recipe
@@ -140,10 +140,12 @@ def evaluate(
     label = given_or(label, what if what in PUBLISHED else (search or {}).get("strategy"))
     settings = {"label": label, "source": _source(what), "dataset": dataset, "fraction": fraction, "seed": seed}
     settings |= cli_resume.record(asked.of(OF_A_RUN))
+    with clock(console, "counting weights"):
+        weights = total(genotype_cost(genotype, space)).parameters
     say(
         console,
         f"{label or 'a genotype'} on {dataset} by the recipe {plan.name}: {len(parts.train.label)} images train, "
-        f"{len(parts.test.label)} test at the end; {total(genotype_cost(genotype, space)).parameters:,} weights, "
+        f"{len(parts.test.label)} test at the end; {weights:,} weights, "
         f"{len(space.skeleton)} layers, {plan.epochs} epochs of batches of {plan.batch}; "
         f"{len(placement.devices)} x {placement.devices[0].device_kind}{in_words(numbers)}.",
     )

@@ -15,7 +15,7 @@ from jaxnas import terminal
 from jaxnas.choices import KINDS, SPACES
 from jaxnas.cli_help import a_genotype, a_kind, a_space
 from jaxnas.options import given_or, refuse
-from jaxnas.terminal import say
+from jaxnas.terminal import clock, say
 
 if TYPE_CHECKING:
     import jax
@@ -39,7 +39,7 @@ def draw(
     """Draw the cells of a genotype: of a run so far, of a file, or of a string in any of the papers' notations."""
     from jaxnas import drawing, folder, planning
 
-    with folder.explained(out.parent):
+    with folder.explained(out.parent), clock(Console(), "drawing"):
         out.parent.mkdir(parents=True, exist_ok=True)
         genotype = planning.genotype_of(what)
         drawing.save(drawing.draw_cells(genotype, _inputs(genotype)), out)
@@ -72,8 +72,9 @@ def info(
     width, layers = (16, chosen.searched) if genotype is None else chosen.official
     make = chosen.make if genotype is None else chosen.network
     width, layers = given_or(channels, width), given_or(depth, layers)
-    built = make(width, layers, classes, image=(side, side, 3))
-    costs = supernet_cost(built) if genotype is None else genotype_cost(genotype, built)
+    with clock(Console(stderr=True, quiet=quiet), "counting"):
+        built = make(width, layers, classes, image=(side, side, 3))
+        costs = supernet_cost(built) if genotype is None else genotype_cost(genotype, built)
     title = f"supernet of {space}" if genotype is None else f"network of this {genotype.space} genotype"
     title += f": {width} channels, images {side} x {side} x 3, {classes} classes"
     if as_json:
@@ -114,7 +115,7 @@ def report(
     """Write a run as one HTML page that needs nothing else: cells, alpha over time, curves, settings, environment."""
     from jaxnas import folder, reports
 
-    with folder.explained((out or run).parent):
+    with folder.explained((out or run).parent), clock(Console(), "drawing"):
         found = reports.leave(run, _searched(run), out)
     say(Console(), "written: ", (str(found), "bold"))
 

@@ -15,7 +15,7 @@ from jaxnas import terminal
 from jaxnas.choices import TABULAR
 from jaxnas.cli_help import a_genotype, a_tabular_method
 from jaxnas.options import given_or, refuse
-from jaxnas.terminal import say
+from jaxnas.terminal import clock, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,23 +84,25 @@ def tabular(
     from jaxnas.record import environment
 
     refuse(runs=runs, epochs=epochs, seconds=seconds, evaluations=evaluations, seed=seed, dataset=dataset)
-    found, budget = benchmark.read(table), Budget(seconds, evaluations)
-    scene, methods = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
+    with clock(Console(stderr=True), "reading the table"):
+        found, budget = benchmark.read(table), Budget(seconds, evaluations)
+        scene, methods = landscape(found, dataset, epochs), list(dict.fromkeys(method or TABULAR))
     chosen = {name: planning.named(names.TABULAR, name, "method") for name in methods}
     config = {"table": found.name, "method": methods, "runs": runs, "dataset": dataset, "epochs": epochs}
     config |= {"seconds": seconds, "evaluations": evaluations, "seed": seed}
     if out:
         with folder.explained(out):
             folder.claim(out, config)
-    histories = {
-        name: search(make(), scene, jax.random.key(seed), runs=runs, budget=budget) for name, make in chosen.items()
-    }
+    histories = {}
+    for name, make in chosen.items():
+        with clock(Console(stderr=True), f"searching by {name}"):
+            histories[name] = search(make(), scene, jax.random.key(seed), runs=runs, budget=budget)
     rows = {name: _summary(found, history) for name, history in histories.items()}
     rows["best by valid"] = _summary(found, _best(found, dataset))
     console = Console()
     _show_summaries(console, f"{runs} runs on {found.name}, {seconds:g} s on {dataset}", found.datasets, rows)
     if out:
-        with folder.explained(out):
+        with folder.explained(out), clock(console, "drawing"):
             figure = _picture(found, scene, dataset, histories)
             drawing.save(figure, out / "tabular.png")
             answers = {name: history.answers.tolist() for name, history in histories.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
+from rich.spinner import Spinner
 from rich.text import Text
 
 from jaxnas import progress, terminal
@@ -44,13 +45,14 @@ def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (
         with progress.shown(console, steps, epochs, measured) as show:
             yield show
         return
-    parts: dict[str, RenderableType] = {"line": Text("starting")}  # what stands on the screen, from the top
+    spinner = Spinner("dots", "starting")  # turns while a step takes long
+    parts: dict[str, RenderableType] = {"line": spinner}  # what stands on the screen, from the top
     with terminal.moving(console, lambda: Group(*parts.values()), stays=True):
 
         def epoch(number: int, made: int = 0):
             def tell(more: int, means: Mapping[str, Mapping[str, float]]) -> None:
                 told = ", ".join(f"{player} loss {found['loss']:.3f}" for player, found in means.items())
-                parts.update(line=Text(f"epoch {number}/{epochs}, step {made + more}/{steps}: {told}", style="bold"))
+                spinner.update(text=Text(f"epoch {number}/{epochs}, step {made + more}/{steps}: {told}", style="bold"))
 
             return tell
 

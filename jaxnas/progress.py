@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TimeElapsedColumn
 from rich.text import Text
 
 from jaxnas.cache import noticed
@@ -53,15 +53,15 @@ def compiling(console: Console, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar moved by tell(done, of how many), there from the first call; a line for each tenth where nothing moves."""
-    bar = _bar(console, field("{task.description}"), BarColumn(12), field("{task.completed}/{task.total}"), _Left())
-    tasks: list[TaskID] = []
+    """A bar moved by tell(done, of how many), a clock before it; a line for each tenth where nothing moves."""
+    columns = (field("{task.description}"), BarColumn(12), field("{task.fields[told]}"), TimeElapsedColumn(), _Left())
+    bar = _bar(console, *columns)
+    task = bar.add_task(what, total=None, told="")
     tenths = 0
 
     def tell(done: int, total: int) -> None:
         nonlocal tenths
-        tasks.extend([] if tasks else [bar.add_task(what, total=total)])
-        bar.update(tasks[0], completed=done)
+        bar.update(task, completed=done, total=total, told=f"{done}/{total}")
         if not moves(console) and 10 * done // total > tenths:
             say(console, f"{what}: {done}/{total}")
         tenths = 10 * done // total
@@ -77,11 +77,12 @@ def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         bars: dict[str, Callable[[int, int], None]] = {}
 
         def tell(what: str, done: int, total: int) -> None:
+            if total < MANY:
+                return
             if what not in bars:
                 stack.close()
                 bars[what] = stack.enter_context(counting(console, what))
-            if total >= MANY:
-                bars[what](done, total)
+            bars[what](done, total)
 
         yield tell
 
@@ -106,7 +107,7 @@ def shown(console: Console, steps: int, epochs: int, measured: Sequence[str] = (
 
 
 def _over_steps() -> tuple[ProgressColumn, ...]:
-    return field("{task.description}"), BarColumn(12), _Left(), field("{task.fields[told]}")
+    return field("{task.description}"), BarColumn(12), TimeElapsedColumn(), _Left(), field("{task.fields[told]}")
 
 
 def _teller(bar: Progress, task: TaskID, epoch: int, steps: int, epochs: int, made: int = 0):

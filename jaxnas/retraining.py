@@ -36,7 +36,7 @@ from jaxnas.runner import Observe
 from jaxnas.spaces.genotype import Genotype, to_json
 from jaxnas.spaces.network import Variables, network
 from jaxnas.spaces.space import Space
-from jaxnas.terminal import say
+from jaxnas.terminal import clock, say, waiting
 
 WEIGHTS = "weights.npz"  # the trained arrays by name, once the training is over
 
@@ -122,9 +122,10 @@ def fit(
     _check(space, parts)
     precision.check()
     placement.check_batch(recipe.batch)
-    net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
-    jax.eval_shape(net.init, key)  # what does not fit is told here, before the folder is taken
-    stats = augmentation.statistics(parts.train) if statistics is None else statistics
+    with clock(console, "checking what is trained"):
+        net = network(genotype, space, auxiliary=recipe.auxiliary > 0)
+        jax.eval_shape(net.init, key)  # what does not fit is told here, before the folder is taken
+        stats = augmentation.statistics(parts.train) if statistics is None else statistics
     config = _config(genotype, space, recipe, parts, stats, settings or {}) | {"precision": precision._asdict()}
     logged = lambda out: len(folder.read_records(out))
     with opened(out, config, resume, console, logged) as records:
@@ -154,7 +155,8 @@ def fit(
             out, console, recipe, training, program, valid, images, kept, observe, placement, jax.random.fold_in(key, 1)
         )
         state = _train(job, state, records, seconds)
-        scores = test(state.variables)
+        with waiting(console, "measuring the test images"):
+            scores = test(state.variables)
         seconds["total"] = before + time.perf_counter() - began
         cost = total(genotype_cost(genotype, space))
         result = {"kind": "evaluation", **environment(len(placement.devices), placement.name)}
@@ -162,7 +164,7 @@ def fit(
         result |= {"valid": _valid(records[-1]), "train": records[-1]}
         result |= {"cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}, "seconds": seconds}
         result["memory_bytes"] = {**program.memory_bytes, "peak": peak_memory()}
-        with folder.explained(out):
+        with folder.explained(out), clock(console, "drawing the pictures"):
             np.savez(out / "weights.part.npz", allow_pickle=False, **flatten(state.variables))
             os.replace(out / "weights.part.npz", out / WEIGHTS)
             _draw(out, genotype, records)

@@ -41,6 +41,7 @@ from jaxnas.spaces.networks import supernet
 from jaxnas.spaces.space import Space
 from jaxnas.stages import Stage
 from jaxnas.strategies.strategy import Strategy
+from jaxnas.terminal import clock
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,9 +145,10 @@ def run(
       OSError: a folder in use, not writable, or full; says what to do.
       Disagreement: alpha is not the same on all devices after an epoch.
     """
-    check(space, data, batch, stages, at_once=finish is not decoded)
-    check_precision(precision, stages, space, data, batch, augment)
     out, console, began = Path(out), console or terminal.console(), time.perf_counter()
+    with clock(console, "checking what is searched"):
+        check(space, data, batch, stages, at_once=finish is not decoded)
+        check_precision(precision, stages, space, data, batch, augment)
     config = {**(settings or {}), **asked_for(stages, space, data, batch, watch, precision)}
     (placement := placement or parallel.one()).check_batch(batch)
     cache.keep_programs()
@@ -179,7 +181,7 @@ def _searched(job: _Job, stages, space: Space, finish: Finish, config, records, 
         genotype = _finished(job, compiled.search, state, finish, jax.random.fold_in(key, len(stages)), seconds)
     seconds["total"] = before + time.perf_counter() - began
     if parallel.leads():
-        with folder.explained(out):
+        with folder.explained(out), clock(console, "drawing the pictures"):
             here = environment(len(job.placement.devices), job.placement.name)
             told = {"config": config, "seconds": seconds, **here, "layout": described(compiled.layout)}
             pictures = record_answer(out, space, records, genotype, told, compiled.program)
@@ -239,9 +241,9 @@ def _run_stage(job, compiled: _Compiled, start, stage: Stage, index: int, record
     key_order = jax.random.fold_in(jax.random.fold_in(job.key, index), 1)
     with (
         folder.explained(job.out),
-        recovery.saving(job.out, job.kept) as save,
-        interruption.listening() as asked,
         job.show(job.console, program.steps, stage.epochs, compiled.measured) as show,
+        recovery.saving(job.out, job.kept) as save,  # outlived by the clock: the last state takes its time
+        interruption.listening() as asked,
     ):
         while not ended:
             epoch, began = len(records) + 1, time.perf_counter()

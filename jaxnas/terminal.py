@@ -225,8 +225,22 @@ def _breaks(line: str, width: int) -> list[int]:
 
 
 @contextlib.contextmanager
+def clock(console: Console, what: str) -> Iterator[None]:
+    """A clock that runs on a terminal; nothing elsewhere.
+
+    Args:
+      console: where.
+      what: is waited for.
+    """
+    bar = Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, disable=True)
+    bar.add_task(what, total=None)
+    with contextlib.nullcontext() if console.quiet else moving(console, bar.get_renderable):
+        yield
+
+
+@contextlib.contextmanager
 def waiting(console: Console, what: str) -> Iterator[None]:
-    """What is waited for and a clock (a line of text where nothing can move).
+    """The same for what may take minutes: a line of text where the output is no terminal.
 
     Args:
       console: where.
@@ -234,7 +248,5 @@ def waiting(console: Console, what: str) -> Iterator[None]:
     """
     if not moves(console):
         say(console, what)
-    bar = Progress(field("{task.description}", "bold"), TimeElapsedColumn(), console=console, disable=True)
-    bar.add_task(what, total=None)
-    with moving(console, bar.get_renderable):
+    with clock(console, what):
         yield

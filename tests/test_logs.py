@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxnas import live, logs
+from jaxnas import cli_help, live, logs, progress, terminal
+from jaxnas.datasets import prepared
 from jaxnas.spaces.darts import darts
 
 SPACE = darts(channels=2, layers=3, classes=4, image=(8, 8, 1))
@@ -137,3 +139,58 @@ def test_the_screen_shows_numbers_and_the_strongest_operation_of_each_edge():
 def test_outside_a_terminal_it_is_rows():
     text = watched(terminal=False)
     assert "\x1b" not in text and "→" not in text and "0.5000" in text
+
+
+WAITED = {  # what a person looks at -> (console) -> the context in which it is shown
+    "clock": lambda console: terminal.clock(console, "drawing"),
+    "compiling": lambda console: progress.compiling(console, "the step"),
+    "counting": lambda console: progress.counting(console, "choosing"),
+    "search": lambda console: progress.shown(console, 50, 10),
+    "training": lambda console: progress.shown_training(console, 50, 10),
+    "live": lambda console: live.shown(console, 50, 10, space=SPACE),
+}
+
+
+@pytest.mark.parametrize("shown", WAITED.values(), ids=WAITED)
+def test_something_moves_while_nothing_is_told(shown):
+    """Before the first step is made, and again within three seconds."""
+    out = io.StringIO()
+    visible = lambda: {line.strip() for line in re.split(r"\x1b\[[\d;?]*[A-Za-z]|[\r\n]", out.getvalue())} - {""}
+    with shown(Console(file=out, force_terminal=True, width=120)):
+        first, until = visible(), time.monotonic() + 3
+        assert first
+        while not visible() - first and time.monotonic() < until:
+            time.sleep(0.05)
+        assert visible() - first
+
+
+@pytest.mark.parametrize("options", [{"force_terminal": False}, {"force_terminal": True, "quiet": True}], ids=str)
+def test_a_clock_is_for_a_person(options):
+    out = io.StringIO()
+    with terminal.clock(Console(file=out, **options), "drawing"):
+        pass
+    assert not out.getvalue()
+    with terminal.waiting(Console(file=out, **options), "reading [bold]x"):
+        pass
+    assert out.getvalue() == ("" if options.get("quiet") else "reading [bold]x\n")
+
+
+@pytest.mark.parametrize(
+    "dataset, ticks",
+    [
+        ("digits", True),
+        ("My-Set", True),
+        ("my_set/small:1.0.0", True),
+        ("x.npz", True),
+        ("photos/", True),
+        ("cifar10", False),
+    ],
+)
+def test_a_set_that_tfds_fetches_has_no_clock_beside_its_bars(dataset, ticks, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        prepared, "prepared_sets", lambda place: [{"name": "my_set/small"}] if place == tmp_path else []
+    )
+    out = io.StringIO()
+    with cli_help.reading(Console(file=out, force_terminal=True), dataset, tmp_path):
+        shown = out.getvalue()
+    assert f"reading {dataset}" in shown and ("0:00:00" in shown) == ticks
