@@ -1,8 +1,8 @@
 """The README and the tour from the first block to the last: shell and Python, in order, in one folder.
 
 The slow set runs them twice: made smaller by the rules in `smaller` and `test_docs.SMALLER`, in a minute or two, and as
-they stand, in half an hour each, where what a page shows of the output is compared with it. What neither runs is named
-in `NOT_RUN` with its reason, and the page says so in front of it. The quick set runs Python blocks (`test_docs.py`).
+they stand, in a quarter of an hour each, where what a page shows of the output is compared with it. What neither runs
+is named in `NOT_RUN` with its reason, and the page says so in front of it. The quick set runs Python blocks alone.
 """
 
 import os
@@ -102,7 +102,7 @@ def words(text: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_of_a_page_run_as_they_stand(page, tmp_path):
-    """In a shell, half an hour each; Python blocks one after another, as in one session."""
+    """In a shell, a quarter of an hour each; Python blocks one after another, as in one session."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "jaxnas").write_text(f'#!/bin/sh\nexec {sys.executable} -m jaxnas "$@"\n')
     (tmp_path / "bin" / "jaxnas").chmod(0o755)
