@@ -176,4 +176,6 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
             return found
         if name == "__version__":
             return _import_module("importlib.metadata").version("jaxnas")
-        return _import_module("jaxnas.moved").moved(__name__, _MOVED, gone="0.3")(name)
+        if name in _MOVED:
+            return _import_module("jaxnas.moved").moved(__name__, _MOVED, gone="0.3")(name)
+        raise AttributeError(f"module 'jaxnas' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jaxnas import cli_help, terminal
 from jaxnas.options import refuse
-from jaxnas.terminal import say
+from jaxnas.terminal import say, waiting
 
 if TYPE_CHECKING:
     from jaxnas.evaluation.comparison import Comparison
@@ -119,7 +119,7 @@ def ablate(
         )
 
     console = Console()
-    with cli_help.reading(console, dataset, data_dir):
+    with waiting(console, f"reading {dataset}"):
         plans = [planned(one) for one in range(seed, seed + seeds)]
     try:
         folders = run_ablation(plans, out, resume=resume, console=console)

@@ -176,7 +176,7 @@ def evaluate(
         tell_result(out)
 
 
-def _shown(asked: cli_resume.Asked, plan: Recipe, sized: dict[str, Any]) -> str:
+def _shown(asked: cli_resume.Asked, plan: "Recipe", sized: dict[str, Any]) -> str:
     """All settings of a retraining in full."""
     from jaxnas.settings import of_recipe
 

@@ -27,7 +27,7 @@ def moved(package: str, places: Mapping[str, str], *, gone: str) -> Callable[[st
             text = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(text, name=name, obj=sys.modules[package])
         text = f"{package}.{name} goes in version {gone}: write `from {places[name]} import {name}`."
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warnings.warn(text, DeprecationWarning, stacklevel=3)  # behind the `__getattr__` of the package
         return pkgutil.resolve_name(f"{places[name]}.{name}")
 
     return find

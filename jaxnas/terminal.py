@@ -135,7 +135,8 @@ def moving(console: Console, drawn: Callable[[], RenderableType], *, stays: bool
         with console.file.moving(drawn, stays=stays):
             yield
     elif console.is_terminal:
-        with Live(get_renderable=drawn, console=console, refresh_per_second=10, transient=not stays):
+        with Live(get_renderable=drawn, console=console, refresh_per_second=10, transient=not stays) as screen:
+            screen.refresh()
             yield
     else:
         yield

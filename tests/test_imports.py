@@ -16,6 +16,7 @@ HEAVY |= {"tensorflow", "tensorflow_datasets", "torch"}
 BASE = {"jax", "flax", "optax", "chex", "numpy", "scipy"}
 COMMANDS = {f"jaxnas.{name}" for name in ("cli", "cli_help", "cli_show", "cli_compare", "cli_evaluate", "cli_tables")}
 COMMANDS |= {"jaxnas", "jaxnas.cli_resume", "jaxnas.choices", "jaxnas.options", "jaxnas.terminal"}
+COMMANDS |= {"jaxnas.cli_settings", "jaxnas.notebook"}
 TELL = "import json, sys; json.dump(sorted(sys.modules), sys.stderr)"
 COMMAND = (
     "import sys; sys.argv = ['jaxnas'] + sys.argv[1:]; from jaxnas.cli import main\ntry: main()\nfinally:\n  " + TELL
@@ -74,7 +75,11 @@ def test_both_lists_of_public_names_are_one():
     read = {alias.asname: node.module for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     read = {name: module for name, module in read.items() if name and not name.startswith("_")}
     found = {name: place.rpartition(".")[0] for name, place in jaxnas._PLACES.items()} | jaxnas._HOMES
-    assert found == read and set(jaxnas.__all__) == set(read) and {*read, "__version__"} == set(dir(jaxnas))
+    assert (
+        found == read
+        and set(jaxnas.__all__) == set(read)
+        and {*read, "__version__", "__all__", "__doc__"} == set(dir(jaxnas))
+    )
 
 
 def test_names_are_found_as_an_import_finds_them(monkeypatch):

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxnas import cli_help, live, logs, progress, terminal
-from jaxnas.datasets import prepared
+from jaxnas import live, logs, progress, terminal
 from jaxnas.spaces.darts import darts
 
 SPACE = darts(channels=2, layers=3, classes=4, image=(8, 8, 1))
@@ -173,24 +172,3 @@ def test_a_clock_is_for_a_person(options):
     with terminal.waiting(Console(file=out, **options), "reading [bold]x"):
         pass
     assert out.getvalue() == ("" if options.get("quiet") else "reading [bold]x\n")
-
-
-@pytest.mark.parametrize(
-    "dataset, ticks",
-    [
-        ("digits", True),
-        ("My-Set", True),
-        ("my_set/small:1.0.0", True),
-        ("x.npz", True),
-        ("photos/", True),
-        ("cifar10", False),
-    ],
-)
-def test_a_set_that_tfds_fetches_has_no_clock_beside_its_bars(dataset, ticks, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        prepared, "prepared_sets", lambda place: [{"name": "my_set/small"}] if place == tmp_path else []
-    )
-    out = io.StringIO()
-    with cli_help.reading(Console(file=out, force_terminal=True), dataset, tmp_path):
-        shown = out.getvalue()
-    assert f"reading {dataset}" in shown and ("0:00:00" in shown) == ticks

@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Opened
 
 SIDES = (32, 64, 128, 224)
 GREY = ("1", "L", "LA", "I", "I;16", "F")  # modes of Pillow
@@ -114,7 +116,9 @@ def _each(work: Callable[[Found], None], pictures: Iterable[Found], told: Callab
                 told(done := done + count)
 
 
-def _pixels(image: Image.Image, name: str, form: Form) -> np.ndarray:
+def _pixels(image: "Opened", name: str, form: Form) -> np.ndarray:
+    from PIL import Image
+
     height, width, channels = form.shape
     try:
         if image.mode in ("I", "I;16", "F"):  # 16 bits
@@ -132,7 +136,9 @@ def _pixels(image: Image.Image, name: str, form: Form) -> np.ndarray:
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _opened(one: Found) -> Image.Image:
+def _opened(one: Found) -> "Opened":
+    from PIL import Image, UnidentifiedImageError
+
     try:
         return Image.open(one.content if isinstance(one.content, str) else io.BytesIO(one.content))
     except FileNotFoundError as error:
