@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 
 def measure(given, rows, say):
@@ -36,7 +37,15 @@ def kill(say, text):
     os.kill(os.getpid(), signal.SIGABRT)
 
 
+def after(say, mark):
+    """Waits until another one leaves its mark."""
+    while not Path(mark).exists():
+        time.sleep(0.02)
+
+
 ACTS = {
+    "mark": lambda say, mark: Path(mark).touch(),
+    "after": after,
     "sleep": lambda say, seconds: time.sleep(seconds),
     "turn": turn,
     "fail": fail,

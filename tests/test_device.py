@@ -178,8 +178,9 @@ from pathlib import Path
 from benchmarks.device import store, turns
 from benchmarks.device.plan import Item
 out = Path(sys.argv[1])
-slow = [Item("a", "device_work", {"y": [["sleep", 1000]]}, 1.0, 1000.0, ("x", "y")),
-        Item("b", "device_work", {"do": [["turn", 0.0], ["sleep", 1000]]}, 1.0, 1000.0)]
+mark = str(out / "mark")  # b asks for its turn, which stops a, when a has told its first row
+slow = [Item("a", "device_work", {"y": [["mark", mark], ["sleep", 1000]]}, 1.0, 1000.0, ("x", "y")),
+        Item("b", "device_work", {"do": [["after", mark], ["turn", 0.0], ["sleep", 1000]]}, 1.0, 1000.0)]
 run = turns.Run(out, time.monotonic() + 1000, 2, None, slow, {}, print)
 turns.measure(run, slow, store.opened(out, True))
 """
