@@ -179,7 +179,7 @@ DOCUMENTS = [ROOT / "BUILD.md", *WRITTEN]
 
 def command_lines(path):
     """The `jaxnas` command lines of a document, in blocks and in the middle of sentences."""
-    text = re.sub(r"```python\n.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"```\w+\n.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
     blocks, rest = re.findall(r"```\n.*?```", text, re.S), re.sub(r"```.*?```", "", text, flags=re.S)
     indented = re.findall(r"^    .*$", rest, re.M)
     lines = re.findall(r"^(?:.* )?(?:\S+/)?jaxnas ([a-z]+(?: .*)?)$", "\n".join([*blocks, *indented]), re.M)
